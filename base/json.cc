@@ -1,0 +1,82 @@
+#include "base/json.h"
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+namespace base {
+namespace {
+
+// Calls step for each member name of the path until it returns false.
+template <class F>
+void each_name(std::string_view path, F step) {
+  while (!path.empty()) {
+    size_t dot = path.find('.');
+    if (!step(path.substr(0, dot))) return;
+    path = dot == std::string_view::npos ? std::string_view() : path.substr(dot + 1);
+  }
+}
+
+}  // namespace
+
+Result<json::value> parse_json(std::string_view text, size_t max_depth) {
+  json::parse_options options;
+  options.max_depth = max_depth;
+  boost::system::error_code ec;
+  json::value v = json::parse(text, ec, {}, options);
+  if (ec) return bad_request("the JSON is malformed: " + ec.message());
+  return v;
+}
+
+std::string to_text(const json::value& v) { return json::serialize(v); }
+std::string to_text(const json::object& v) { return json::serialize(v); }
+
+const json::value* find(const json::value& v, std::string_view path) {
+  const json::value* at = &v;
+  each_name(path, [&](std::string_view name) {
+    const auto* o = at->if_object();
+    at = o ? o->if_contains(name) : nullptr;
+    return at != nullptr;
+  });
+  return at;
+}
+
+const json::object* find_object(const json::value& v, std::string_view path) {
+  const auto* f = find(v, path);
+  return f ? f->if_object() : nullptr;
+}
+
+const json::array* find_array(const json::value& v, std::string_view path) {
+  const auto* f = find(v, path);
+  return f ? f->if_array() : nullptr;
+}
+
+std::string_view get_string(const json::value& v, std::string_view path, std::string_view otherwise) {
+  const auto* f = find(v, path);
+  if (!f || !f->is_string()) return otherwise;
+  return f->get_string();
+}
+
+int64_t get_int(const json::value& v, std::string_view path, int64_t otherwise) {
+  const auto* f = find(v, path);
+  if (f && f->is_int64()) return f->get_int64();
+  if (f && f->is_uint64()) return static_cast<int64_t>(f->get_uint64());
+  return otherwise;
+}
+
+bool get_bool(const json::value& v, std::string_view path, bool otherwise) {
+  const auto* f = find(v, path);
+  return f && f->is_bool() ? f->get_bool() : otherwise;
+}
+
+json::object& make_object(json::value& v, std::string_view path) {
+  json::value* at = &v;
+  if (!at->is_object()) *at = json::object();
+  each_name(path, [&](std::string_view name) {
+    at = &at->get_object()[name];
+    if (!at->is_object()) *at = json::object();
+    return true;
+  });
+  return at->get_object();
+}
+
+}  // namespace base
