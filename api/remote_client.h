@@ -1,0 +1,15 @@
+// api::Client over HTTPS.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "api/client.h"
+#include "base/http/client.h"
+
+namespace api {
+
+// server: "https://host:6443". Credentials are the client's TLS identity, or the bearer token when one is given.
+std::shared_ptr<Client> make_remote_client(std::shared_ptr<base::http::Client> http, std::string server, std::string bearer_token = {});
+
+}  // namespace api
