@@ -1,0 +1,49 @@
+// The controllers of the cluster: every loop that brings what is observed to what is declared.
+//
+// One explicit list (all.cc), one file per controller. They share informers, one event recorder and one set of tasks, and speak to the cluster through
+// the Client alone. All work is caused by an event or a deadline: an idle cluster costs nothing.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "api/client.h"
+#include "base/io.h"
+
+namespace server {
+
+struct ControllerOptions {
+  std::string cluster_cidr = "10.42.0.0/16";  // comma separated for dual stack
+  int node_cidr_mask_size = 24;
+  int node_cidr_mask_size_v6 = 64;
+  // A node whose lease is older is Unknown.
+  base::Duration node_monitor_grace_period = std::chrono::seconds(50);
+  base::Duration event_ttl = std::chrono::hours(1);
+  // Terminated pods beyond this number are removed, oldest first.
+  size_t terminated_pod_threshold = 12500;
+  // PEM of the CA that pods verify the API server with: published as kube-root-ca.crt in every namespace.
+  std::string root_ca_pem;
+  // Names (Controller::name) that are not started: "servicelb", "nodeipam", ...
+  std::set<std::string> disabled;
+};
+
+class Controllers {
+ public:
+  Controllers(base::Runtime& runtime, api::Client& client, ControllerOptions options);
+  ~Controllers();
+  Controllers(const Controllers&) = delete;
+  Controllers& operator=(const Controllers&) = delete;
+
+  // Returns at once; the controllers begin when their informers have synced.
+  void start();
+  // Cancels all work and waits for its end.
+  base::Task<> stop();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace server
