@@ -1,0 +1,78 @@
+// The API server: registry over the store, admission, authorisation, HTTPS front, cluster PKI, tunnel to the nodes.
+//
+// Order of life: make the store with server::indexer(), construct, start(), use, stop(), stop the store. start() makes the PKI under
+// <data-dir>/server/tls, writes the objects every cluster has, and listens. All methods are safe from any thread after start().
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/client.h"
+#include "base/http/server.h"
+#include "datastore/store.h"
+#include "server/apiserver/identity.h"
+
+namespace server {
+
+using base::Result;
+using base::Task;
+
+struct ApiServerOptions {
+  std::string data_dir = "/var/lib/appliance";
+  std::string bind_address = "0.0.0.0";
+  uint16_t port = 6443;                      // 0: any free one (tests)
+  std::string advertise_address;             // IP in the `kubernetes` endpoints and in what nodes are told; required unless bind_address is one
+  std::string node_name;                     // also a name in the certificate
+  std::vector<std::string> tls_san;          // more names and addresses for the server certificate
+  std::string cluster_cidr = "10.42.0.0/16";
+  std::string service_cidr = "10.43.0.0/16";
+  std::string cluster_dns = "10.43.0.10";
+  std::string cluster_domain = "cluster.local";
+  int node_cidr_mask = 24;
+  std::string token, agent_token;            // given secrets; empty: made on first start (agent_token: the same as token)
+  uint16_t node_port_first = 30000, node_port_last = 32767;
+  size_t max_reads = 400, max_writes = 200;  // requests in flight, long-running ones apart
+  bool listen = true;                        // false: only in process (tests)
+};
+
+// A stream on which the agent of a node serves its HTTP API (docs/design/tunnel.md).
+using NodeDialer = std::function<Task<Result<std::unique_ptr<base::http::Stream>>>()>;
+
+class ApiServer {
+ public:
+  // Both must outlive the server.
+  ApiServer(base::Runtime& runtime, datastore::Store& store, ApiServerOptions options);
+  ~ApiServer();
+
+  Task<Result<>> start();
+  // Ends watches, lets requests finish, closes the port. The store stays open.
+  Task<> stop();
+  uint16_t port() const;
+
+  // Straight to the registry: the same admission and authorisation as over HTTPS, without it. May outlive nothing of this object.
+  std::shared_ptr<api::Client> client(UserInfo identity);
+
+  // Admin kubeconfig (system:masters certificate) for https://<host>:<port>; empty host: 127.0.0.1.
+  std::string kubeconfig(const std::string& host = {}) const;
+  const std::string& ca_pem() const;
+  // Full form with the CA's hash (docs/design/join.md).
+  std::string server_token() const;
+  std::string agent_token() const;
+
+  // The agent in this process: its API is reached through `dial` instead of a tunnel. A null dial detaches.
+  void attach_node(const std::string& name, NodeDialer dial);
+
+  // The handler behind the port, for tests without a socket.
+  base::http::Handler handler();
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+// What the store attaches to each record it loads from disk, so that lists and watches filter without decoding.
+datastore::Indexer indexer();
+
+}  // namespace server
