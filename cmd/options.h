@@ -1,0 +1,73 @@
+// Flags of the long-running commands: one table, from which come the command line, the keys of the config file and the APPLIANCE_* variables.
+// Precedence: command line, then environment, then config file, then default.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+
+namespace cmd {
+
+struct Options {
+  std::string config = "/etc/appliance/config.yaml";
+  std::string data_dir = "/var/lib/appliance";
+  std::string run_dir = "/run/appliance";
+  std::string node_name;
+  std::string node_ip;
+  std::string bind_address = "0.0.0.0";
+  int https_listen_port = 6443;
+  std::string advertise_address;
+  std::string token;
+  std::string token_file;
+  std::string agent_token;
+  std::string join;
+  std::string cluster_cidr = "10.42.0.0/16";
+  std::string service_cidr = "10.43.0.0/16";
+  std::string service_node_port_range = "30000-32767";
+  std::string cluster_dns = "10.43.0.10";
+  std::string cluster_domain = "cluster.local";
+  std::vector<std::string> tls_san;
+  std::string write_kubeconfig = "/etc/appliance/kubeconfig.yaml";
+  std::string write_kubeconfig_mode = "600";
+  std::string overlay_iface;
+  std::vector<std::string> disable;
+  bool disable_agent = false;
+  std::string private_registry = "/etc/appliance/registries.yaml";
+  std::vector<std::string> node_label;
+  std::vector<std::string> node_taint;
+  std::string cgroup_root = "/appliance";
+  int node_monitor_grace_period = 50;
+  std::string ingress_http_address = "0.0.0.0:80";
+  std::string ingress_https_address = "0.0.0.0:443";
+  bool debug = false;
+  bool yes = false;
+};
+
+enum Scope : unsigned { kServer = 1, kAgent = 2, kUninstall = 4, kLocal = 8 };  // kLocal: commands that read the data directory
+
+struct Flag {
+  std::string_view name;  // without dashes: data-dir
+  unsigned scopes;
+  std::string_view help;
+  std::string Options::* text = nullptr;
+  int Options::* number = nullptr;
+  bool Options::* truth = nullptr;
+  std::vector<std::string> Options::* list = nullptr;
+};
+
+// Every flag, in the order of the help text.
+const std::vector<Flag>& flags();
+
+// Reads the config file (absent is fine unless named on the command line), environment and arguments (without the command's name).
+// 400 with one line that says what to do. help: the text of --help was asked for.
+struct Parsed {
+  Options options;
+  bool help = false;
+};
+base::Result<Parsed> parse_options(Scope scope, const std::vector<std::string>& arguments);
+
+std::string help_text(std::string_view command, Scope scope);
+
+}  // namespace cmd

@@ -1,0 +1,179 @@
+// `appliance server`: composes the control plane and, unless --disable-agent, a node. Starts in order, stops in reverse.
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "agent/agent.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "cmd/commands.h"
+#include "cmd/host.h"
+#include "cmd/node.h"
+#include "cmd/options.h"
+#include "datastore/sqlite/sqlite_store.h"
+#include "server/apiserver/apiserver.h"
+#include "server/controllers/all.h"
+#include "server/manifests/manifests.h"
+#include "server/scheduler/scheduler.h"
+
+namespace cmd {
+namespace {
+
+using base::Result;
+using base::Task;
+
+server::ApiServerOptions api_options(const Options& o) {
+  server::ApiServerOptions a;
+  a.data_dir = o.data_dir;
+  a.bind_address = o.bind_address;
+  a.port = static_cast<uint16_t>(o.https_listen_port);
+  a.advertise_address = o.advertise_address;
+  a.node_name = o.node_name;
+  a.tls_san = o.tls_san;
+  if (std::find(a.tls_san.begin(), a.tls_san.end(), o.node_ip) == a.tls_san.end()) a.tls_san.push_back(o.node_ip);
+  a.cluster_cidr = o.cluster_cidr;
+  a.service_cidr = o.service_cidr;
+  a.cluster_dns = o.cluster_dns;
+  a.cluster_domain = o.cluster_domain;
+  a.token = o.token;
+  a.agent_token = o.agent_token;
+  return a;
+}
+
+Result<> parse_port_range(const Options& o, server::ApiServerOptions& a) {
+  unsigned first = 0, last = 0;
+  if (std::sscanf(o.service_node_port_range.c_str(), "%u-%u", &first, &last) != 2 || first == 0 || first > last || last > 65535)
+    return base::bad_request("--service-node-port-range: two ports such as 30000-32767 are expected");
+  a.node_port_first = static_cast<uint16_t>(first);
+  a.node_port_last = static_cast<uint16_t>(last);
+  return {};
+}
+
+class ServerProcess {
+ public:
+  explicit ServerProcess(Options options) : options_(std::move(options)) {}
+
+  int run() {
+    runtime_.on_signal({SIGTERM, SIGINT}, [this](int) { stop_requested_.notify(); });
+    Result<> result;
+    base::run_to_end(runtime_, main(result));
+    return result ? 0 : complain("server", result.error().message);
+  }
+
+ private:
+  Task<> main(Result<>& result) {
+    uint64_t seen = stop_requested_.version();
+    result = co_await start();
+    if (result) {
+      base::log::info("server", "ready: https://{}:{}, kubeconfig {}", options_.advertise_address, api_->port(), options_.write_kubeconfig);
+      co_await stop_requested_.wait(seen);
+      base::log::info("server", "stopping; pods keep running");
+    }
+    co_await stop();
+  }
+
+  Task<Result<>> start() {
+    const std::string& data = options_.data_dir;
+    CO_CHECK_OK(base::make_dirs(data + "/server"));
+    CO_CHECK_OK(base::make_dirs(options_.run_dir));
+    datastore::SqliteOptions store_options;
+    store_options.path = data + "/server/state.db";
+    store_options.indexer = server::indexer();
+    store_options.volatile_prefixes = {"/registry/coordination.k8s.io/leases/kube-node-lease/"};
+    store_options.fatal = [](const base::Error& e) {
+      // What was acknowledged is on disk; nothing more may be promised by this process.
+      base::log::error("server", "the datastore failed, exiting: {}", e.message);
+      std::_Exit(75);
+    };
+    CO_TRY(store_, datastore::open_sqlite(runtime_, std::move(store_options)));
+
+    server::ApiServerOptions a = api_options(options_);
+    CO_CHECK_OK(parse_port_range(options_, a));
+    api_ = std::make_unique<server::ApiServer>(runtime_, *store_, std::move(a));
+    CO_CHECK_OK(co_await api_->start());
+    CO_CHECK_OK(write_kubeconfig());
+
+    controller_client_ = api_->client(server::UserInfo::controller("controllers"));
+    scheduler_client_ = api_->client(server::UserInfo::controller("scheduler"));
+    server::ControllerOptions c;
+    c.cluster_cidr = options_.cluster_cidr;
+    c.node_monitor_grace_period = std::chrono::seconds(options_.node_monitor_grace_period);
+    c.root_ca_pem = api_->ca_pem();
+    c.disabled.insert(options_.disable.begin(), options_.disable.end());
+    controllers_ = std::make_unique<server::Controllers>(runtime_, *controller_client_, std::move(c));
+    controllers_->start();
+    scheduler_ = std::make_unique<server::Scheduler>(runtime_, *scheduler_client_);
+    scheduler_->start();
+    manifests_client_ = api_->client(server::UserInfo::controller("manifests"));
+    manifests_ = std::make_unique<server::Manifests>(runtime_, *manifests_client_, data + "/server/manifests");
+    CO_CHECK_OK(manifests_->start());
+
+    if (!options_.disable_agent) {
+      agent::AgentOptions n = node_options(options_);
+      n.control_plane = true;
+      n.cluster_cidr = options_.cluster_cidr;
+      n.service_cidr = options_.service_cidr;
+      n.cluster_dns = options_.cluster_dns;
+      n.cluster_domain = options_.cluster_domain;
+      node_ = std::make_unique<Node>(runtime_, api_->client(server::UserInfo::node(options_.node_name)), std::move(n),
+                                     ingress_options(options_, true));
+      CO_CHECK_OK(co_await node_->start());
+      api_->attach_node(options_.node_name, [this] { return node_->agent().dial(); });
+    }
+    co_return Result<>{};
+  }
+
+  Result<> write_kubeconfig() {
+    std::string path = options_.write_kubeconfig;
+    std::string dir = path.substr(0, path.rfind('/'));
+    if (!dir.empty()) CHECK_OK(base::make_dirs(dir, 0755));
+    auto mode = static_cast<mode_t>(std::strtoul(options_.write_kubeconfig_mode.c_str(), nullptr, 8));
+    return base::write_file_atomic(path, api_->kubeconfig(), mode ? mode : 0600);
+  }
+
+  Task<> stop() {
+    if (node_) co_await node_->stop();
+    if (api_) api_->attach_node(options_.node_name, nullptr);
+    if (manifests_) co_await manifests_->stop();
+    if (scheduler_) co_await scheduler_->stop();
+    if (controllers_) co_await controllers_->stop();
+    if (api_) co_await api_->stop();
+    if (store_) co_await store_->stop();
+  }
+
+  Options options_;
+  base::Runtime runtime_;
+  base::Event stop_requested_;
+  std::unique_ptr<datastore::SqliteStore> store_;
+  std::unique_ptr<server::ApiServer> api_;
+  std::shared_ptr<api::Client> controller_client_, scheduler_client_, manifests_client_;
+  std::unique_ptr<server::Controllers> controllers_;
+  std::unique_ptr<server::Scheduler> scheduler_;
+  std::unique_ptr<server::Manifests> manifests_;
+  std::unique_ptr<Node> node_;
+};
+
+}  // namespace
+
+int server(const Arguments& arguments) {
+  auto parsed = parse_options(kServer, arguments);
+  if (!parsed) return complain("server", parsed.error().message);
+  if (parsed->help) {
+    fmt::print("{}", help_text("server", kServer));
+    return 0;
+  }
+  Options& o = parsed->options;
+  if (o.debug) base::log::set_level(base::log::Level::debug);
+  if (auto r = require_root(); !r) return complain("server", r.error().message);
+  if (auto r = complete(o); !r) return complain("server", r.error().message);
+  umask(0077);
+  return ServerProcess(std::move(o)).run();
+}
+
+}  // namespace cmd
