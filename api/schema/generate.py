@@ -106,6 +106,8 @@ class Generator:
 
     def cpp(self, group, text):
         """C++ type, struct it is made of (or None), what its strings stand for."""
+        if text == "[bool]":  # std::vector<bool> has no addressable elements
+            return "RawJson", None, None
         if text.startswith("["):
             inner, struct, leaf = self.cpp(group, text[1:-1])
             return f"std::vector<{inner}>", struct, leaf
