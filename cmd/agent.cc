@@ -16,6 +16,7 @@
 #include "cmd/host.h"
 #include "cmd/node.h"
 #include "cmd/options.h"
+#include "cmd/pid_file.h"
 
 namespace cmd {
 namespace {
@@ -109,6 +110,8 @@ int agent(const Arguments& arguments) {
   if (auto r = require_root(); !r) return complain("agent", r.error().message);
   if (auto r = complete(o); !r) return complain("agent", r.error().message);
   umask(0077);
+  auto claimed = PidFile::claim(o.run_dir);
+  if (!claimed) return complain("agent", claimed.error().message);
   return AgentProcess(std::move(o)).run();
 }
 

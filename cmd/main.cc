@@ -15,7 +15,7 @@ const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
       {"server", "run the control plane, and a node unless --disable-agent", server},
       {"agent", "run a node that joins a server", agent},
-      {"token", "print the join token, or make one that expires", token},
+      {"token", "print the token with which agents join", token},
       {"status", "show what runs on this host", status},
       {"check", "tell whether this host has what is needed", check},
       {"uninstall", "remove everything from this host", uninstall},

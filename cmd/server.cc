@@ -16,6 +16,7 @@
 #include "cmd/host.h"
 #include "cmd/node.h"
 #include "cmd/options.h"
+#include "cmd/pid_file.h"
 #include "datastore/sqlite/sqlite_store.h"
 #include "server/apiserver/apiserver.h"
 #include "server/controllers/all.h"
@@ -173,6 +174,8 @@ int server(const Arguments& arguments) {
   if (auto r = require_root(); !r) return complain("server", r.error().message);
   if (auto r = complete(o); !r) return complain("server", r.error().message);
   umask(0077);
+  auto claimed = PidFile::claim(o.run_dir);
+  if (!claimed) return complain("server", claimed.error().message);
   return ServerProcess(std::move(o)).run();
 }
 
