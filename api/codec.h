@@ -4,6 +4,7 @@
 // Encoding omits what is absent or empty unless required, and writes apiVersion and kind first for top-level kinds.
 #pragma once
 
+#include <concepts>
 #include <string>
 #include <string_view>
 
@@ -26,8 +27,8 @@ base::Result<T> decode(std::string_view json) {
   if (auto r = decode_text_into(T::descriptor(), json, &out); !r) return std::unexpected(std::move(r).error());
   return out;
 }
-template <class T>
-base::Result<T> decode(const base::json::value& v) {
+template <class T, std::same_as<base::json::value> V>  // no conversions: text must not become a JSON string
+base::Result<T> decode(const V& v) {
   T out;
   if (auto r = decode_into(T::descriptor(), v, &out); !r) return std::unexpected(std::move(r).error());
   return out;
