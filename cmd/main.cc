@@ -45,7 +45,7 @@ int usage(std::FILE* to) {
 
 int main(int argc, char** argv) {
   // A pod's supervisor is this executable again; it must not come near the rest.
-  if (argc > 1 && std::string_view(argv[1]) == runtime::kSupervisorCommand) return runtime::supervisor_main(argc, argv);
+  if (argc > 1 && std::string_view(argv[1]) == "pod-supervisor") return runtime::supervisor_main(argc, argv);
   signal(SIGPIPE, SIG_IGN);
   // Few arenas and an early trim: the process is idle most of its life.
   mallopt(M_ARENA_MAX, 2);

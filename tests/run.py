@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Runs the unit test programs and the cluster scenarios of the release build; prints one line a test and the totals.
+
+    tests/run.py [--only TEXT]     TEXT: part of a test's name
+"""
+import argparse
+import importlib.util
+import pathlib
+import subprocess
+import sys
+import time
+import traceback
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build/release"
+sys.path.insert(0, str(ROOT / "tests/cluster"))
+
+
+def unit_tests():
+    for program in sorted(BUILD.glob("tests/unit/**/unit_*")):
+        if not program.is_file() or not program.stat().st_mode & 0o100:
+            continue
+        def run(program=program):
+            r = subprocess.run([str(program)], capture_output=True, text=True, timeout=300, cwd=BUILD)
+            if r.returncode != 0:
+                raise AssertionError(r.stdout[-8000:] + r.stderr[-2000:])
+        yield "unit " + program.name.removeprefix("unit_"), run
+
+
+def cluster_tests():
+    """Each tests/cluster/test_*.py has `scenario()`: a generator of (name, function) on one cluster, closed at the end."""
+    for path in sorted((ROOT / "tests/cluster").glob("test_*.py")):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield path.stem.removeprefix("test_"), module
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default="")
+    only = parser.parse_args().only
+    passed, failed = 0, []
+
+    def attempt(name, function):
+        nonlocal passed
+        begin = time.monotonic()
+        try:
+            function()
+            passed += 1
+            print(f"ok      {name} ({time.monotonic() - begin:.1f} s)", flush=True)
+            return True
+        except (Exception, SystemExit) as e:
+            failed.append(name)
+            print(f"FAILED  {name} ({time.monotonic() - begin:.1f} s)\n{e if isinstance(e, AssertionError) else traceback.format_exc()}", flush=True)
+            return False
+
+    for name, function in unit_tests():
+        if only in name:
+            attempt(name, function)
+
+    import harness
+    before = harness.leftovers()
+    for name, module in cluster_tests():
+        if only and only not in name and not any(only in n for n in getattr(module, "NAMES", [])):
+            continue
+        scenario = module.scenario()
+        try:
+            for test, function in scenario:
+                attempt(f"{name}: {test}", function)
+        except (Exception, SystemExit) as e:
+            failed.append(name)
+            print(f"FAILED  {name}: set-up\n{e if isinstance(e, AssertionError) else traceback.format_exc()}", flush=True)
+        finally:
+            scenario.close()
+    left = [l for l in harness.leftovers() if l not in before]
+    if not only or "leftovers" in only:
+        attempt("nothing is left behind", lambda: (_ for _ in ()).throw(AssertionError("\n".join(left))) if left else None)
+
+    for name in failed:
+        print("failed:", name)
+    print(f"{passed} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
