@@ -5,34 +5,11 @@
 
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "base/error.h"
+#include "base/fd.h"
 
 namespace base {
-
-// Owns a file descriptor.
-class Fd {
- public:
-  Fd() = default;
-  explicit Fd(int fd) : fd_(fd) {}
-  Fd(Fd&& o) noexcept : fd_(std::exchange(o.fd_, -1)) {}
-  Fd& operator=(Fd&& o) noexcept {
-    if (this != &o) {
-      reset();
-      fd_ = std::exchange(o.fd_, -1);
-    }
-    return *this;
-  }
-  ~Fd() { reset(); }
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-  void reset();
-  explicit operator bool() const { return fd_ >= 0; }
-
- private:
-  int fd_ = -1;
-};
 
 Result<std::string> read_file(const std::string& path, size_t limit = 64u << 20);
 // Writes to a temporary file beside path, syncs it when `durable`, renames it over path.
