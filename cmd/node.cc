@@ -1,7 +1,12 @@
 #include "cmd/node.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 
+#include <fmt/format.h>
+
+#include "base/files.h"
 #include "cmd/host.h"
 
 namespace cmd {
@@ -35,17 +40,19 @@ ingress::IngressOptions ingress_options(const Options& o, bool writes_status) {
 }
 
 Node::Node(base::Runtime& runtime, std::shared_ptr<api::Client> client, agent::AgentOptions agent, ingress::IngressOptions ingress)
-    : client_(std::move(client)), agent_(std::make_unique<agent::Agent>(runtime, client_, std::move(agent))) {
+    : client_(std::move(client)), options_(std::move(agent)), agent_(std::make_unique<agent::Agent>(runtime, client_, options_)) {
   if (ingress.enabled) ingress_ = std::make_unique<ingress::Ingress>(runtime, client_, std::move(ingress));
 }
 
 base::Task<base::Result<>> Node::start() {
   CO_CHECK_OK(co_await agent_->start());
   if (ingress_) CO_CHECK_OK(co_await ingress_->start());
-  co_return base::Result<>{};
+  co_return base::write_file_atomic(options_.run_dir + "/ready",
+                                    fmt::format("pid        {}\nnode       {}\naddress    {}\n", ::getpid(), options_.node_name, options_.node_ip), 0644, false);
 }
 
 base::Task<> Node::stop() {
+  ::unlink((options_.run_dir + "/ready").c_str());
   if (ingress_) co_await ingress_->stop();
   co_await agent_->stop();
 }

@@ -17,6 +17,7 @@ ingress::IngressOptions ingress_options(const Options& options, bool writes_stat
 
 class Node {
  public:
+  // start() returns when the node is ready, and says so in <run-dir>/ready.
   Node(base::Runtime& runtime, std::shared_ptr<api::Client> client, agent::AgentOptions agent, ingress::IngressOptions ingress);
   base::Task<base::Result<>> start();
   base::Task<> stop();
@@ -24,6 +25,7 @@ class Node {
 
  private:
   std::shared_ptr<api::Client> client_;
+  const agent::AgentOptions options_;
   std::unique_ptr<agent::Agent> agent_;
   std::unique_ptr<ingress::Ingress> ingress_;  // null when disabled
 };

@@ -98,7 +98,7 @@ const std::vector<Flag>& flags() {
       {"cluster-dns", kServer, "address of the cluster's DNS, within the service CIDR", &Options::cluster_dns},
       {"cluster-domain", kServer, "domain of the cluster's names", &Options::cluster_domain},
       {"tls-san", kServer, "further names and addresses in the server certificate", nullptr, nullptr, nullptr, &Options::tls_san},
-      {"write-kubeconfig", kServer, "where the administrator's kubeconfig is written", &Options::write_kubeconfig},
+      {"write-kubeconfig", kServer | kLocal, "where the administrator's kubeconfig is written", &Options::write_kubeconfig},
       {"write-kubeconfig-mode", kServer, "its mode, octal", &Options::write_kubeconfig_mode},
       {"disable-agent", kServer, "run no pods on this host", nullptr, nullptr, &Options::disable_agent},
       {"disable", kNode, "parts not to run: ingress, dns, servicelb, network-policy, overlay, services", nullptr, nullptr, nullptr, &Options::disable},
@@ -111,6 +111,7 @@ const std::vector<Flag>& flags() {
       {"ingress-http-address", kNode, "address and port of the HTTP ingress", &Options::ingress_http_address},
       {"ingress-https-address", kNode, "address and port of the HTTPS ingress", &Options::ingress_https_address},
       {"debug", kNode, "log more", nullptr, nullptr, &Options::debug},
+      {"wait-ready", kLocal, "exit with 3 and print nothing unless the node is ready", nullptr, nullptr, &Options::wait_ready},
       {"yes", kUninstall, "do not ask", nullptr, nullptr, &Options::yes},
   };
   return all;

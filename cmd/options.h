@@ -43,6 +43,7 @@ struct Options {
   std::string ingress_https_address = "0.0.0.0:443";
   bool debug = false;
   bool yes = false;
+  bool wait_ready = false;
 };
 
 enum Scope : unsigned { kServer = 1, kAgent = 2, kUninstall = 4, kLocal = 8 };  // kLocal: commands that read the data directory
