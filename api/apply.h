@@ -1,0 +1,28 @@
+// Server-side apply (KEP-555): who owns which field, kept in metadata.managedFields, and merging by ownership.
+#pragma once
+
+#include <string>
+
+#include "api/schema.h"
+#include "base/error.h"
+#include "base/json.h"
+
+namespace api {
+
+struct Manager {
+  std::string name;         // at most 128 characters, checked by the caller
+  std::string subresource;  // "status", "scale"; empty for the main resource
+  std::string time;         // RFC 3339, stamped on entries that change
+};
+
+// Merges what the manager applies into the live object (null: creation). A field owned by others with another value is 409 Conflict
+// listing managers and fields, unless forced. Fields the manager owned and no longer applies are removed if nobody else owns them.
+// metadata.managedFields of the result is up to date. The applied object must not carry managedFields.
+base::Result<base::json::value> apply(const Kind& kind, const base::json::value& live, const base::json::value& applied, const Manager& manager,
+                                      bool force);
+
+// Ordinary create (live is null), update and patch: gives the fields that `object` changes to the manager as operation "Update" and takes
+// removed ones from everybody. If the client sent an empty managedFields list, ownership is reset; otherwise what it sent is ignored.
+void track_update(const Kind& kind, const base::json::value& live, base::json::value& object, const Manager& manager);
+
+}  // namespace api
