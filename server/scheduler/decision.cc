@@ -19,6 +19,12 @@ std::string histogram(const std::map<std::string, int>& reasons) {
 Decision decide(const Cluster& cluster, const Pod& pod, uint32_t turn) {
   Decision out;
   Filter filter(cluster, pod);
+  // Its victims have gone from there.
+  if (const Cluster::Entry* e = pod.nominated_node.empty() ? nullptr : cluster.node(pod.nominated_node))
+    if (filter.check(cluster.index_of(e->node.name)) == Verdict::fits) {
+      out.node = pod.nominated_node;
+      return out;
+    }
   std::vector<uint32_t> fit;
   const auto count = uint32_t(cluster.nodes().size());
   fit.reserve(count);

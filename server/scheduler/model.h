@@ -38,6 +38,7 @@ struct Resources {
   std::map<std::string, int64_t> extended;
   void add(const Resources& o, int64_t sign = 1);
   void raise_to(const Resources& o);  // the larger of each
+  bool operator==(const Resources&) const = default;
 };
 
 struct Taint {
@@ -99,6 +100,7 @@ struct Pod {
   std::vector<Spread> spread;
   std::vector<HostPort> host_ports;
   std::vector<std::string> images;
+  std::string told;  // "reason: message" of the condition PodScheduled=False, as it stands in the status
   std::string key() const { return ns + "/" + name; }
   bool has_pod_terms() const {
     return !affinity.empty() || !anti_affinity.empty() || !preferred_affinity.empty() || !preferred_anti_affinity.empty();
@@ -113,6 +115,7 @@ struct Node {
   bool unschedulable = false;
   Resources allocatable;
   std::map<std::string, int64_t> images;  // size by name
+  bool operator==(const Node&) const = default;
 };
 
 // How much a PodDisruptionBudget still allows; used by preemption only.

@@ -15,7 +15,7 @@ namespace server {
 
 struct SchedulerOptions {
   std::string name = "default-scheduler";  // pods with another spec.schedulerName are not ours
-  base::Duration initial_backoff = std::chrono::seconds(1);
+  base::Duration initial_backoff = std::chrono::milliseconds(50);  // doubles with every attempt
   base::Duration longest_backoff = std::chrono::seconds(10);
   // Unschedulable pods are tried again after this time without any event.
   base::Duration retry_all_after = std::chrono::minutes(5);
