@@ -1,0 +1,255 @@
+#!/usr/bin/env python3
+"""Measures the release build and its peers in one run on this machine; prints a table (and writes build/bench.json).
+
+    bench/run.py [--only start|pods|idle|writes|lists|containers]
+
+Peers come from Debian: etcd (its HTTP gateway, fsync on the same disk), crun. Rates are printed with the CPU seconds that the server spent
+per operation, because load and server share the cores, and with the machine's own limits.
+"""
+import argparse
+import base64
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build/release"
+sys.path.insert(0, str(ROOT / "tests/cluster"))
+import images  # noqa: E402
+from harness import BINARY, Cluster, eventually, run  # noqa: E402
+
+RESULTS = []
+
+
+def row(what, value, peer="", ratio="", budget="", unit=""):
+    RESULTS.append({"what": what, "value": value, "peer": peer, "ratio": ratio, "budget": budget})
+    show = f"{value:.2f}" if isinstance(value, float) else str(value)
+    print(f"{what:<58} {show:>12} {unit:<8} {peer:<34} {ratio:<8} {budget}", flush=True)
+
+
+def cpu_seconds(pid):
+    """User and system time of a process and its threads."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def pss(pid):
+    for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def private(pid):
+    return sum(int(l.split()[1]) for l in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if l.startswith("Private_")) / 1024
+
+
+def main_pid(node):
+    return int((node.run_dir / "appliance.pid").read_text())
+
+
+def write_bytes(pid):
+    for line in pathlib.Path(f"/proc/{pid}/io").read_text().splitlines():
+        if line.startswith("write_bytes"):
+            return int(line.split()[1])
+
+
+def credentials(c):
+    """Files of the administrator's certificate, for the load generator."""
+    import re
+    text = (c.server.dir / "kubeconfig.yaml").read_text()
+    for key, name in [("certificate-authority-data", "ca"), ("client-certificate-data", "cert"), ("client-key-data", "key")]:
+        (c.dir / f"{name}.pem").write_bytes(base64.b64decode(re.search(key + r":\s*\"?([A-Za-z0-9+/=]+)", text).group(1)))
+    return ["--server", f"https://{c.server.ip}:6443", "--ca", str(c.dir / "ca.pem"), "--cert", str(c.dir / "cert.pem"), "--key", str(c.dir / "key.pem")]
+
+
+def load(c, *args):
+    """Runs the generator; returns its result and the server's CPU seconds per operation in microseconds."""
+    pid = main_pid(c.server)
+    before = cpu_seconds(pid)
+    r = json.loads(c.outside(str(BUILD / "bench/bench_load"), *args, timeout=300).stdout)
+    r["server_us"] = (cpu_seconds(pid) - before) / max(1, r["operations"]) * 1e6
+    if r["errors"]:
+        print("errors:", r["errors"], r["error"])
+    return r
+
+
+def limits():
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as d:
+        l = json.loads(run(str(BUILD / "bench/bench_limits"), d).stdout)
+    for name, v in l.items():
+        row(f"machine: {name} p50", v["p50"], unit="ms")
+
+
+def start_times():
+    ready, node = [], []
+    for _ in range(5):
+        with Cluster(nodes=1) as c:
+            begin = time.monotonic()
+            c.server.start_server()
+            url = f"https://{c.server.ip}:6443/readyz"
+            while c.outside("curl", "-sk", "-m", "1", url, check=False).stdout != "ok":
+                time.sleep(0.002)
+            ready.append(time.monotonic() - begin)
+            while not (c.server.run_dir / "ready").exists():
+                time.sleep(0.002)
+            node.append(time.monotonic() - begin)
+    row("empty disk to /readyz, p50 of 5", statistics.median(ready), unit="s", budget="<= 0.1 (curl's own start included)")
+    row("empty disk to node Ready, p50 of 5", statistics.median(node), unit="s", budget="<= 0.5")
+    row("binary", os.path.getsize(BINARY) / 1e6, unit="MB", budget="<= 15")
+
+
+def pods(c, image):
+    """Creation to Running and ready, as a watching client sees it."""
+    spec = {"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {"app": "bench"}},
+            "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": image, "command": ["sleep", "10000"]}]}}
+
+    def until_ready(names):
+        """Creates pods by one request each through a kept proxy connection; returns seconds for each."""
+        import http.client
+        creds = credentials(c)
+        import ssl
+        context = ssl.create_default_context(cafile=creds[3])
+        context.check_hostname = False
+        context.load_cert_chain(creds[5], creds[7])
+        made, done = {}, {}
+        watch = http.client.HTTPSConnection(c.server.ip, 6443, context=context)
+        watch.request("GET", "/api/v1/namespaces/default/pods?watch=true&labelSelector=app%3Dbench")
+        stream = watch.getresponse()
+        api = http.client.HTTPSConnection(c.server.ip, 6443, context=context)
+        for n in names:
+            body = json.dumps({**spec, "metadata": {"name": n, "labels": {"app": "bench"}}})
+            made[n] = time.monotonic()
+            api.request("POST", "/api/v1/namespaces/default/pods", body, {"Content-Type": "application/json"})
+            r = api.getresponse()
+            r.read()
+            assert r.status == 201, r.status
+        while len(done) < len(names):
+            e = json.loads(stream.readline())
+            p = e["object"]
+            n = p["metadata"]["name"]
+            if n in made and n not in done and any(x["type"] == "Ready" and x["status"] == "True" for x in p["status"].get("conditions", [])):
+                done[n] = time.monotonic()
+        return [done[n] - made[n] for n in names], max(done.values()) - min(made.values())
+
+    # This process enters the underlay so that it can talk to the server without a helper.
+    os.setns(os.open(f"/run/netns/{c.switch}", os.O_RDONLY), 0)
+    until_ready(["warm"])
+    times = sorted(until_ready([f"one-{i}"])[0][0] for i in range(30))
+    row("pod created to ready, image present, p50 of 30", times[15] * 1000, unit="ms", budget="<= 30")
+    row("pod created to ready, image present, p99 of 30", times[-1] * 1000, unit="ms", budget="<= 100")
+    _, total = until_ready([f"many-{i}" for i in range(50)])
+    row("50 pods at once, all ready", total, unit="s", budget="100 pods <= 2.5")
+    supervisors = [p for p in pathlib.Path("/proc").glob("[0-9]*") if b"pod-supervisor" in (p / "cmdline").read_bytes()[:200] or b"appliance-pod" in (p / "cmdline").read_bytes()[:200]]
+    if supervisors:
+        row("supervisor, private memory, mean", statistics.mean(private(p.name) for p in supervisors), unit="MB", budget="<= 0.3")
+    c.kubectl("delete", "pods", "-l", "app=bench", "--wait=true", timeout=120)
+
+
+def idle(c):
+    for node, budget in ((c.nodes[0], "<= 40"), (c.nodes[1], "<= 15")):
+        row(f"{node.role}, idle, PSS", pss(main_pid(node)), unit="MB", budget=budget)
+    time.sleep(5)
+    pids = [main_pid(n) for n in c.nodes]
+    before = [(cpu_seconds(p), write_bytes(p)) for p in pids]
+    time.sleep(60)
+    for node, pid, (cpu, written) in zip(c.nodes, pids, before):
+        row(f"{node.role}, idle for 60 s, CPU", (cpu_seconds(pid) - cpu) / 60 * 100, unit="% core", budget="<= 0.2" if node.role == "server" else "")
+        row(f"{node.role}, idle for 60 s, written", (write_bytes(pid) - written) / 1024, unit="KiB", budget="0")
+
+
+def writes(c):
+    creds = credentials(c)
+    etcd_dir = c.dir / "etcd"
+    etcd = c.background("etcd", "--data-dir", str(etcd_dir), "--listen-client-urls", "http://127.0.0.1:22379", "--advertise-client-urls", "http://127.0.0.1:22379",
+                        "--listen-peer-urls", "http://127.0.0.1:22380", "--log-level", "error", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    eventually("etcd answers", lambda: c.outside("curl", "-fsS", "http://127.0.0.1:22379/health"))
+    for clients in (1, 64):
+        ours = load(c, "--mode", "create", "--clients", str(clients), "--seconds", "5", *creds)
+        before = cpu_seconds(etcd.pid)
+        theirs = json.loads(c.outside(str(BUILD / "bench/bench_load"), "--mode", "etcd-put", "--clients", str(clients), "--seconds", "5", "--server", "http://127.0.0.1:22379").stdout)
+        their_us = (cpu_seconds(etcd.pid) - before) / max(1, theirs["operations"]) * 1e6
+        row(f"durable creates over HTTPS, {clients} clients", ours["rate"], f"etcd put over HTTP {theirs['rate']:.0f}/s", f"{ours['rate'] / theirs['rate']:.1f}x",
+            ">= 8x apiserver+etcd (917/s)" if clients == 64 else "", unit="/s")
+        row(f"  p50, {clients} clients", ours["p50"], f"{theirs['p50']:.2f} ms", f"{theirs['p50'] / ours['p50']:.1f}x", unit="ms")
+        row(f"  server CPU per create, {clients} clients", ours["server_us"], f"{their_us:.0f} us", f"{their_us / max(ours['server_us'], 0.1):.1f}x", unit="us")
+    etcd.kill()
+
+
+def lists(c):
+    creds = credentials(c)
+    spec = {"containers": [{"name": "c", "image": "none"}], "schedulerName": "nobody"}
+    items = [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"list-{i}", "labels": {"app": "list"}}, "spec": spec} for i in range(5000)]
+    c.kubectl("create", "-f", "-", "-o", "name", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}), timeout=300)
+    r = load(c, "--mode", "list", "--path", "/api/v1/namespaces/default/pods?labelSelector=app%3Dlist", "--clients", "4", "--seconds", "5", *creds)
+    row("lists of 5,000 pods", r["rate"], f"{r['bytes'] / max(1, r['operations']) / 1e6:.1f} MB each", "", ">= 10x apiserver (10.8/s of 7,454)", unit="/s")
+    row("  server CPU per list", r["server_us"] / 1000, unit="ms")
+    r = load(c, "--mode", "get", "--path", "/api/v1/namespaces/default/pods/list-1", "--clients", "16", "--seconds", "5", *creds)
+    row("GET of one pod, 16 clients", r["rate"], "", "", ">= 10x apiserver (2,121/s)", unit="/s")
+    row("  server CPU per GET", r["server_us"], unit="us")
+    row("server with 5,000 pods, PSS", pss(main_pid(c.server)), unit="MB")
+
+
+def containers():
+    """Start, run and end of /bin/busybox true from an unpacked image, next to crun's."""
+    program = BUILD / "bench/bench_container"
+    if not program.exists():
+        print("containers: bench_container is not built")
+        return
+    ours = json.loads(run(str(program), timeout=120).stdout)
+    with tempfile.TemporaryDirectory() as d:
+        bundle = pathlib.Path(d)
+        (bundle / "rootfs/bin").mkdir(parents=True)
+        shutil.copy("/bin/busybox", bundle / "rootfs/bin/busybox")
+        run("crun", "spec", "-b", d)
+        config = json.loads((bundle / "config.json").read_text())
+        config["process"].update(terminal=False, args=["/bin/busybox", "true"])
+        config["linux"].pop("resources", None)
+        config["linux"]["namespaces"] = [n for n in config["linux"]["namespaces"] if n["type"] != "cgroup"]
+        config["mounts"] = [m for m in config["mounts"] if m["type"] != "cgroup"]
+        (bundle / "config.json").write_text(json.dumps(config))
+        times = []
+        for i in range(40):
+            begin = time.monotonic()
+            r = run("crun", "--cgroup-manager=disabled", "--root", d + "/state", "run", "-b", d, f"bench-{os.getpid()}-{i}", check=False)
+            times.append((time.monotonic() - begin) * 1000)
+        note = "" if r.returncode == 0 else " (failed: " + r.stderr.strip()[:60] + ")"
+    theirs = statistics.median(times)
+    row("container start, p50", ours["start"]["p50"], f"crun run {theirs:.1f} ms{note}", f"{theirs / ours['start']['p50']:.1f}x", "<= 5", unit="ms")
+    row("container start, run, end, p50", ours["cycle"]["p50"], f"crun run {theirs:.1f} ms", f"{theirs / ours['cycle']['p50']:.1f}x", unit="ms")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default="")
+    only = parser.parse_args().only
+    want = lambda name: not only or only == name
+    limits()
+    if want("start"):
+        start_times()
+    if want("containers"):
+        containers()
+    if any(want(n) for n in ("pods", "idle", "writes", "lists")):
+        with Cluster(nodes=2) as c:
+            c.start_registry()
+            image = c.push(images.busybox(c.dir / "busybox"), "busybox:1")
+            c.start()
+            if want("idle"):
+                idle(c)
+            if want("writes"):
+                writes(c)
+            if want("lists"):
+                lists(c)
+            if want("pods"):
+                pods(c, image)
+    (ROOT / "build/bench.json").write_text(json.dumps(RESULTS, indent=1))
+
+
+if __name__ == "__main__":
+    main()
