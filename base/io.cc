@@ -48,6 +48,12 @@ class BlockingPool {
     std::thread([this] { work(); }).detach();
   }
 
+  // Until nothing is queued or runs. What has run has also been destroyed.
+  void wait_idle() {
+    std::unique_lock lock(mutex_);
+    quiet_.wait(lock, [&] { return queue_.empty() && busy_ == 0; });
+  }
+
  private:
   void work() {
     std::unique_lock lock(mutex_);
@@ -55,10 +61,12 @@ class BlockingPool {
       while (!queue_.empty()) {
         auto f = std::move(queue_.front());
         queue_.pop_front();
+        ++busy_;
         lock.unlock();
         f();
         f = nullptr;
         lock.lock();
+        if (--busy_ == 0) quiet_.notify_all();
       }
       if (stopping_) break;
       ++idle_;
@@ -70,9 +78,9 @@ class BlockingPool {
   }
 
   std::mutex mutex_;
-  std::condition_variable wake_, gone_;
+  std::condition_variable wake_, gone_, quiet_;
   std::deque<std::move_only_function<void()>> queue_;
-  size_t threads_ = 0, idle_ = 0;
+  size_t threads_ = 0, idle_ = 0, busy_ = 0;
   bool stopping_ = false;
 };
 
@@ -97,7 +105,8 @@ Runtime::Runtime(unsigned threads) {
   impl_ = std::make_unique<Impl>(threads);
 }
 
-Runtime::~Runtime() = default;
+// The pool's work holds executors of this runtime and frames of its coroutines.
+Runtime::~Runtime() { blocking_pool().wait_idle(); }
 
 Executor Runtime::strand() { return asio::make_strand(impl_->context); }
 
