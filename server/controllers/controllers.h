@@ -1,0 +1,32 @@
+// The makers of all controllers; all.cc holds the one list of them.
+#pragma once
+
+#include "server/controllers/controller.h"
+
+namespace server::controllers {
+
+using Made = std::unique_ptr<Controller>;
+
+Made make_replicaset(Context&);
+Made make_deployment(Context&);
+Made make_endpoints(Context&);
+Made make_endpointslices(Context&);
+Made make_namespaces(Context&);
+Made make_garbage_collector(Context&);
+Made make_service_accounts(Context&);
+Made make_root_ca(Context&);
+Made make_node_lifecycle(Context&);
+Made make_taint_eviction(Context&);
+Made make_pod_gc(Context&);
+Made make_node_addresses(Context&);
+Made make_role_aggregation(Context&);
+Made make_load_balancer(Context&);
+Made make_event_cleaner(Context&);
+Made make_job(Context&);
+Made make_cronjob(Context&);
+Made make_daemonset(Context&);
+Made make_statefulset(Context&);
+Made make_disruption(Context&);
+Made make_resource_quota(Context&);
+
+}  // namespace server::controllers
