@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/bytes.h"
+#include "server/controllers/parallel.h"
 
 namespace server::controllers {
 namespace {
@@ -10,31 +11,6 @@ namespace {
 core::ObjectReference about(const Owner& owner) { return api::reference_to(*owner.kind, owner.metadata); }
 
 std::string quoted(const std::string& s) { return base::to_text(base::json::value(s)); }
-
-// The results of parallel work; shared with tasks that may outlive the one who waits.
-struct Group {
-  std::mutex mutex;
-  size_t left = 0;
-  Result<> first_failure;
-  base::Event changed;
-};
-
-Task<> run_one(std::shared_ptr<Group> group, Task<Result<>> work) {
-  Result<> r = base::internal("cancelled");
-  try {
-    r = co_await std::move(work);
-  } catch (...) {
-    std::scoped_lock lock(group->mutex);
-    if (group->first_failure) group->first_failure = std::move(r);
-    --group->left;
-    group->changed.notify();
-    throw;
-  }
-  std::scoped_lock lock(group->mutex);
-  if (!r && group->first_failure) group->first_failure = std::move(r);
-  --group->left;
-  group->changed.notify();
-}
 
 }  // namespace
 
@@ -118,28 +94,13 @@ Task<Result<>> PodControl::remove(Owner owner, PodPtr pod) {
   co_return r;
 }
 
-Task<Result<>> PodControl::together(std::vector<Task<Result<>>> work) {
-  if (work.size() == 1) co_return co_await std::move(work.front());
-  auto group = std::make_shared<Group>();
-  group->left = work.size();
-  for (auto& w : work) context_.tasks.spawn("pod control", run_one(group, std::move(w)));
-  for (;;) {
-    uint64_t seen = group->changed.version();
-    {
-      std::scoped_lock lock(group->mutex);
-      if (group->left == 0) co_return std::move(group->first_failure);
-    }
-    co_await group->changed.wait(seen);
-  }
-}
-
 Task<std::pair<size_t, Result<>>> PodControl::create_many(Owner owner, std::vector<core::Pod> pods) {
   size_t made = 0, batch = 1;
   while (made < pods.size()) {
     batch = std::min(batch, pods.size() - made);
     std::vector<Task<Result<>>> work;
     for (size_t i = 0; i < batch; ++i) work.push_back(create(owner, std::move(pods[made + i])));
-    Result<> r = co_await together(std::move(work));
+    Result<> r = co_await together(context_.tasks, std::move(work));
     if (!r) co_return std::pair(made, std::move(r));
     made += batch;
     batch *= 2;
@@ -151,7 +112,7 @@ Task<Result<>> PodControl::remove_many(Owner owner, std::vector<PodPtr> pods) {
   if (pods.empty()) co_return Result<>{};
   std::vector<Task<Result<>>> work;
   for (PodPtr& p : pods) work.push_back(remove(owner, std::move(p)));
-  co_return co_await together(std::move(work));
+  co_return co_await together(context_.tasks, std::move(work));
 }
 
 }  // namespace server::controllers

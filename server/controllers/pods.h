@@ -46,7 +46,6 @@ class PodControl {
   api::Informer<core::Pod>& informer() { return pods_; }
 
  private:
-  Task<Result<>> together(std::vector<Task<Result<>>> work);
   Context& context_;
   api::Informer<core::Pod>& pods_;
   Expectations expectations_;
