@@ -44,7 +44,8 @@ struct Field {
   bool required = false;
   bool nullable = false;        // custom resources: null is kept
   bool immutable = false;
-  bool keep_zero = false;       // optional number or boolean whose zero differs from absence (a pointer in Go)
+  bool omit_zero = false;       // optional number or boolean whose zero means absence
+  bool keep_empty = false;      // optional string whose "" differs from absence
   bool union_member = false;
   base::json::value default_value;  // null: none
   std::string_view doc;
