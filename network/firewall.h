@@ -1,0 +1,80 @@
+// The nftables table `ip appliance`: its layout, and the one way to change it.
+//
+// Parts (pods, overlay, services, policies) own sets in it and keep what belongs there; a change is a transaction with the difference. When
+// the kernel refuses a difference, or the table was lost, the whole table is written anew from what the parts know, in one transaction.
+// mutex() guards the table and the parts' state: a part locks it before it looks at its state.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "network/address.h"
+#include "network/netlink.h"
+#include "network/nftables.h"
+
+namespace network {
+
+constexpr std::string_view kTable = "appliance";
+constexpr std::string_view kLinkPrefix = "appl";
+constexpr std::string_view kLocalLink = "appl0";
+
+// Classes of a frontend (data of the maps `services` and `nodeports`): refuse, drop, or a chain that picks an endpoint.
+constexpr uint32_t kClassRefuse = 0, kClassDrop = 1, kClassFirstChain = 16;
+
+struct FirewallOptions {
+  Ip gateway;
+  Cidr pod_cidr;
+  std::vector<Cidr> cluster_cidrs;
+  std::vector<Cidr> service_cidrs;
+  std::vector<Ip> dns_addresses;
+  std::string overlay_device = "appl.1";
+  uint16_t overlay_port = 8472;
+};
+
+class Firewall {
+ public:
+  static base::Result<std::unique_ptr<Firewall>> open(FirewallOptions options);
+
+  struct Part {
+    std::vector<std::string> sets;                 // emptied when the part's state is written over a table of an earlier process
+    std::function<void(nft::Transaction&)> dump;   // adds all it knows to a table whose sets are empty
+  };
+  int add_part(Part part);
+
+  std::recursive_mutex& mutex() { return mutex_; }
+  nft::Transaction transaction() const;
+  // Sends the difference. In a table taken over from an earlier process, the part's sets are rewritten instead.
+  base::Result<> commit(int part, nft::Transaction& difference);
+  // Writes the whole table.
+  base::Result<> replace();
+  // Leaves a table of the same layout alone; otherwise writes it.
+  base::Result<> install();
+  // Writes it when it is gone.
+  base::Result<> verify();
+  bool adopted() const { return adopted_; }
+  const FirewallOptions& options() const { return options_; }
+
+ private:
+  explicit Firewall(FirewallOptions options) : options_(std::move(options)) {}
+  base::Result<bool> present();
+  friend base::Result<> probe_table();
+  void layout(nft::Transaction& t) const;
+  std::string layout_name() const;
+
+  FirewallOptions options_;
+  std::recursive_mutex mutex_;
+  std::optional<netlink::Socket> socket_;
+  std::vector<Part> parts_;
+  bool adopted_ = false;
+};
+
+// Removes the table; absent is success.
+base::Result<> delete_table();
+// Writes the table's layout under another name and removes it, to see whether the kernel can.
+base::Result<> probe_table();
+
+}  // namespace network
