@@ -8,6 +8,7 @@
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -345,6 +346,45 @@ Task<Result<>> with_timeout(Duration d, Task<Result<>> task) {
   }
   if (race->failure) std::rethrow_exception(race->failure);
   co_return std::move(*race->result);
+}
+
+Task<> race(Task<> a, Task<> b) {
+  struct Two {
+    int ended = 0;
+    std::exception_ptr failure;
+    asio::cancellation_signal cancel_a, cancel_b;
+    Event done;
+    void end(std::exception_ptr e) {
+      if (ended++ == 0) failure = e;
+      done.notify();
+    }
+  };
+  auto two = std::make_shared<Two>();
+  auto executor = co_await asio::this_coro::executor;
+  asio::co_spawn(executor, std::move(a), asio::bind_cancellation_slot(two->cancel_a.slot(), [two](std::exception_ptr e) { two->end(e); }));
+  asio::co_spawn(executor, std::move(b), asio::bind_cancellation_slot(two->cancel_b.slot(), [two](std::exception_ptr e) { two->end(e); }));
+  std::exception_ptr outer;
+  try {
+    for (;;) {
+      uint64_t seen = two->done.version();
+      if (two->ended > 0) break;
+      co_await two->done.wait(seen);
+    }
+  } catch (...) {
+    outer = std::current_exception();
+  }
+  // The end of both is waited for even when the caller itself is being cancelled.
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  two->cancel_a.emit(asio::cancellation_type::terminal);
+  two->cancel_b.emit(asio::cancellation_type::terminal);
+  for (;;) {
+    uint64_t seen = two->done.version();
+    if (two->ended == 2) break;
+    co_await two->done.wait(seen);
+  }
+  co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
+  if (outer) std::rethrow_exception(outer);
+  if (two->failure) std::rethrow_exception(two->failure);
 }
 
 void run_to_end(Runtime& runtime, Task<> task) {

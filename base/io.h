@@ -121,6 +121,10 @@ class Tasks {
 // Instantiate for few types: void and the ones listed in io.cc.
 Task<Result<>> with_timeout(Duration d, Task<Result<>> task);
 
+// Runs both on the caller's strand; when one ends (or the caller is cancelled) cancels the other and waits for its end. What references the two
+// hold therefore only has to outlive this call. An exception of the one that ended first is rethrown.
+Task<> race(Task<> a, Task<> b);
+
 // Runs a coroutine to its end on a private runtime: for tests and one-shot commands.
 void run_to_end(Runtime& runtime, Task<> task);
 
