@@ -15,9 +15,7 @@
 namespace server {
 
 struct ControllerOptions {
-  std::string cluster_cidr = "10.42.0.0/16";  // comma separated for dual stack
-  int node_cidr_mask_size = 24;
-  int node_cidr_mask_size_v6 = 64;
+  std::string cluster_cidr = "10.42.0.0/16";
   // A node whose lease is older is Unknown.
   base::Duration node_monitor_grace_period = std::chrono::seconds(50);
   base::Duration event_ttl = std::chrono::hours(1);

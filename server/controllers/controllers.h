@@ -18,7 +18,6 @@ Made make_root_ca(Context&);
 Made make_node_lifecycle(Context&);
 Made make_taint_eviction(Context&);
 Made make_pod_gc(Context&);
-Made make_node_addresses(Context&);
 Made make_role_aggregation(Context&);
 Made make_load_balancer(Context&);
 Made make_event_cleaner(Context&);
