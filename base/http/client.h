@@ -50,8 +50,9 @@ class Client {
   void set_tls(TlsContextPtr tls);  // new connections
   void close_idle();
 
- private:
   struct Impl;
+
+ private:
   std::shared_ptr<Impl> impl_;
 };
 
