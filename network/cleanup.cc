@@ -1,6 +1,7 @@
 #include "network/cleanup.h"
 
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 
 #include <algorithm>
 
@@ -15,6 +16,13 @@ base::Result<> cleanup() {
   TRY(auto all, links::list(socket));
   constexpr uint32_t kGroup = 0x6170706d;
   netlink::Batch b;
+  // The route that makes unused pod addresses unreachable hangs on no link: it is the one with the gateway address of appl0 inside.
+  TRY(auto addresses, links::addresses(socket));
+  TRY(auto routes, links::routes(socket));
+  for (auto& l : all)
+    for (auto& a : addresses)
+      for (auto& r : routes)
+        if (l.name == kLocalLink && a.index == l.index && r.type == RTN_UNREACHABLE && r.to.at(1) == a.ip) links::delete_route(b, r);
   bool any = false;
   for (auto& l : all) {
     bool ours = l.name.starts_with(kLinkPrefix) && (l.kind == "veth" || l.kind == "vxlan" || l.kind == "bridge");

@@ -42,22 +42,21 @@ void sets(Transaction& t) {
   constexpr uint32_t endpoint = concat_type({kTypeAddress, kTypeService});
   add({.name = "nodes", .key_type = kTypeAddress, .key_size = 4});
   add({.name = "dns", .key_type = kTypeAddress, .key_size = 4});
-  add({.name = "services", .key_type = frontend, .key_size = 12, .data_type = kTypeMark, .data_size = 4});
-  add({.name = "nodeports", .key_type = concat_type({kTypeProtocol, kTypeService}), .key_size = 8, .data_type = kTypeMark, .data_size = 4});
-  add({.name = "classes", .key_type = kTypeMark, .key_size = 4, .verdicts = true});
+  constexpr uint32_t any = concat_type({kTypeProtocol, kTypeService});
+  add({.name = "services", .key_type = frontend, .key_size = 12, .verdicts = true});
+  add({.name = "nodeports", .key_type = any, .key_size = 8, .verdicts = true});
+  add({.name = "closed", .key_type = frontend, .key_size = 12, .verdicts = true});
+  add({.name = "closed_nodeports", .key_type = any, .key_size = 8, .verdicts = true});
   add({.name = "endpoints",
        .key_type = concat_type({kTypeAddress, kTypeProtocol, kTypeService, kTypeMark}),
        .key_size = 16,
        .data_type = endpoint,
        .data_size = 8});
   add({.name = "affinity",
-       .key_type = concat_type({kTypeAddress, kTypeAddress, kTypeProtocol, kTypeService}),
-       .key_size = 16,
-       .data_type = endpoint,
-       .data_size = 8,
+       .key_type = concat_type({kTypeAddress, kTypeAddress, kTypeService, kTypeAddress, kTypeService}),
+       .key_size = 20,
        .dynamic = true,
        .size = 262'144});
-  add({.name = "live", .key_type = concat_type({kTypeAddress, kTypeService, kTypeAddress, kTypeProtocol, kTypeService}), .key_size = 20});
   add({.name = "hairpin", .key_type = concat_type({kTypeAddress, kTypeAddress}), .key_size = 8});
   add({.name = "hostport_hairpin", .key_type = concat_type({kTypeAddress, kTypeAddress}), .key_size = 8});
   add({.name = "hostports", .key_type = concat_type({kTypeProtocol, kTypeService}), .key_size = 8, .data_type = endpoint, .data_size = 8});
@@ -71,15 +70,15 @@ void sets(Transaction& t) {
        .fields = {4, 1, 2, 4}});
 }
 
-Rule frontend_class() {
+Rule frontend_verdict(const char* map) {
   Rule r;
-  r.destination(0).protocol(1).destination_port(2).map("services", 0, 3);
+  r.destination(0).protocol(1).destination_port(2).verdict_map(map, 0);
   return r;
 }
 
-Rule nodeport_class() {
+Rule nodeport_verdict(const char* map) {
   Rule r;
-  r.protocol(0).destination_port(1).map("nodeports", 0, 2);
+  r.protocol(0).destination_port(1).verdict_map(map, 0);
   return r;
 }
 
@@ -116,18 +115,22 @@ void Firewall::layout(Transaction& t) const {
   t.add_rule("raw_prerouting", Rule().meta(NFT_META_IIFNAME, 0).equals(0, prefix).fib(NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF, NFT_FIB_RESULT_OIF, 0).equals32(0, 0).drop());
   t.add_base_chain("raw_output", "filter", NF_INET_LOCAL_OUT, kPriorityRaw);
   for (const char* chain : {"raw_prerouting", "raw_output"}) {
-    t.add_rule(chain, Rule().protocol(0).equals8(0, IPPROTO_UDP).destination_port(0).equals(0, overlay_port).notrack());
+    Rule overlay;
+    overlay.protocol(0).equals8(0, IPPROTO_UDP).destination_port(0).equals(0, overlay_port);
+    if (chain == std::string_view("raw_prerouting")) overlay.meta(NFT_META_IIFNAME, 0).differs(0, prefix);
+    t.add_rule(chain, overlay.notrack());
     if (o.dns_addresses.empty()) continue;
     t.add_rule(chain, Rule().destination(0).lookup("dns", 0).destination_port(0).equals_be16(0, 53).notrack());
     t.add_rule(chain, Rule().source(0).lookup("dns", 0).source_port(0).equals_be16(0, 53).notrack());
   }
 
   // Destination: services, node ports, host ports.
-  t.add_rule("dispatch", Rule().destination(0).protocol(1).destination_port(2).lookup("limited", 0).source(3).lookup("allowed", 0, true).drop());
-  t.add_rule("dispatch", frontend_class().verdict_map("classes", 3));
+  t.add_rule("dispatch", Rule().destination(0).protocol(1).destination_port(2).lookup("limited", 0)
+                             .destination(4).protocol(5).destination_port(6).source(7).lookup("allowed", 4, true).drop());
+  t.add_rule("dispatch", frontend_verdict("services"));
   t.add_rule("dispatch", Rule().fib(NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE, 0).differs32(0, RTN_LOCAL).leave());
   t.add_rule("dispatch", Rule().destination(0).in(Cidr{Ip::v4(0x7f000000), 8}, 0).leave());
-  t.add_rule("dispatch", nodeport_class().verdict_map("classes", 2));
+  t.add_rule("dispatch", nodeport_verdict("nodeports"));
   t.add_rule("dispatch", Rule().destination(0).protocol(1).destination_port(2).map("hostports_at", 0, 3).dnat(3, 4));
   t.add_rule("dispatch", Rule().protocol(0).destination_port(1).map("hostports", 0, 2).dnat(2, 3));
   t.add_base_chain("nat_prerouting", "nat", NF_INET_PRE_ROUTING, kPriorityDnat);
@@ -155,11 +158,16 @@ void Firewall::layout(Transaction& t) const {
     post(r.masquerade());
   }
   // Sent on to an endpoint on another host's own address.
-  post(Rule().conntrack(NFT_CT_STATUS, 0).bits(0, IPS_DST_NAT).differs32(0, 0).meta(NFT_META_OIFNAME, 0).differs(0, prefix)
-           .conntrack(NFT_CT_DST_IP, 0, uint8_t{IP_CT_DIR_ORIGINAL}).protocol(1).conntrack(NFT_CT_PROTO_DST, 2, uint8_t{IP_CT_DIR_ORIGINAL})
-           .map("services", 0, 3).masquerade());
-  post(Rule().conntrack(NFT_CT_STATUS, 0).bits(0, IPS_DST_NAT).differs32(0, 0).meta(NFT_META_OIFNAME, 0).differs(0, prefix)
-           .protocol(0).conntrack(NFT_CT_PROTO_DST, 1, uint8_t{IP_CT_DIR_ORIGINAL}).map("nodeports", 0, 2).masquerade());
+  for (bool any_address : {false, true}) {
+    Rule r;
+    r.conntrack(NFT_CT_STATUS, 0).bits(0, IPS_DST_NAT).differs32(0, 0).meta(NFT_META_OIFNAME, 0).differs(0, prefix);
+    if (any_address)
+      r.set_register(0, std::string_view("\0\0\0\0", 4));
+    else
+      r.conntrack(NFT_CT_DST_IP, 0, uint8_t{IP_CT_DIR_ORIGINAL});
+    r.protocol(1).conntrack(NFT_CT_PROTO_DST, 2, uint8_t{IP_CT_DIR_ORIGINAL}).set_register(3, std::string_view("\0\0\0\0", 4));
+    post(r.map("endpoints", 0, 4).masquerade());  // ours if it has a first endpoint
+  }
 
   t.add_rule("refuse", Rule().protocol(0).equals8(0, IPPROTO_TCP).reset());
   t.add_rule("refuse", Rule().reject());
@@ -170,9 +178,8 @@ void Firewall::layout(Transaction& t) const {
   t.add_rule("filter_input", Rule(overlay_only).source(0).lookup("nodes", 0, true).drop());
   t.add_rule("filter_input", of_new_connections());
   t.add_rule("filter_input", Rule().jump("policy"));
-  t.add_rule("filter_input", frontend_class().equals32(3, kClassRefuse).go("refuse"));
-  t.add_rule("filter_input", frontend_class().equals32(3, kClassDrop).drop());
-  t.add_rule("filter_input", nodeport_class().equals32(2, kClassDrop).drop());
+  t.add_rule("filter_input", frontend_verdict("closed"));
+  t.add_rule("filter_input", nodeport_verdict("closed_nodeports"));
 
   t.add_base_chain("filter_forward", "filter", NF_INET_FORWARD, kPriorityFilter);
   t.add_rule("filter_forward", Rule(overlay_only).meta(NFT_META_IIFNAME, 0).equals(0, prefix).destination(0).lookup("nodes", 0).drop());
@@ -182,8 +189,7 @@ void Firewall::layout(Transaction& t) const {
   t.add_rule("filter_output", of_new_connections());
   if (!o.dns_addresses.empty()) t.add_rule("filter_output", Rule().destination(0).lookup("dns", 0).accept());
   for (const char* chain : {"filter_forward", "filter_output"}) {
-    t.add_rule(chain, frontend_class().equals32(3, kClassRefuse).go("refuse"));
-    t.add_rule(chain, frontend_class().equals32(3, kClassDrop).drop());
+    t.add_rule(chain, frontend_verdict("closed"));
     for (auto& c : o.service_cidrs) t.add_rule(chain, Rule().destination(0).in(c, 0).go("refuse"));
   }
 }

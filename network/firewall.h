@@ -10,6 +10,8 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "network/address.h"
@@ -21,9 +23,6 @@ namespace network {
 constexpr std::string_view kTable = "appliance";
 constexpr std::string_view kLinkPrefix = "appl";
 constexpr std::string_view kLocalLink = "appl0";
-
-// Classes of a frontend (data of the maps `services` and `nodeports`): refuse, drop, or a chain that picks an endpoint.
-constexpr uint32_t kClassRefuse = 0, kClassDrop = 1, kClassFirstChain = 16;
 
 struct FirewallOptions {
   Ip gateway;

@@ -271,7 +271,7 @@ void route_request(Batch& b, uint16_t type, uint16_t flags, const Route& r, bool
   m.rtm_type = r.type;
   if (type == RTM_NEWROUTE) {
     m.rtm_protocol = RTPROT_STATIC;
-    m.rtm_scope = r.via.none() ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+    m.rtm_scope = r.via.none() && r.index ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
     if (onlink) m.rtm_flags = RTNH_F_ONLINK;
   } else {
     m.rtm_scope = RT_SCOPE_NOWHERE;

@@ -8,6 +8,7 @@
 
 #include <cstring>
 
+
 namespace network::nft {
 namespace {
 
@@ -364,10 +365,8 @@ void Transaction::delete_range(std::string_view set, std::string_view key, std::
 }
 
 void Transaction::add_verdict_element(std::string_view set, std::string_view key, std::string_view chain) {
-  element(set, true, key, [&](auto& b) { data_verdict(b, NFTA_SET_ELEM_DATA, NFT_GOTO, chain); });
+  element(set, true, key, [&](auto& b) { data_verdict(b, NFTA_SET_ELEM_DATA, chain.empty() ? NF_DROP : NFT_GOTO, chain); });
 }
-void Transaction::delete_verdict_element(std::string_view set, std::string_view key) { element(set, false, key, {}); }
-
 const netlink::Batch& Transaction::finish() {
   if (finished_) return out_;
   end_elements();
@@ -399,5 +398,4 @@ Key& Key::number(uint32_t v) {
   size_ += 4;
   return *this;
 }
-
 }  // namespace network::nft

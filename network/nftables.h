@@ -108,8 +108,7 @@ class Transaction {
   void add_interval(std::string_view set, std::string_view low, std::string_view high_exclusive);  // empty high: to the end
   void add_range(std::string_view set, std::string_view key, std::string_view key_end);            // of a concatenation
   void delete_range(std::string_view set, std::string_view key, std::string_view key_end);
-  void add_verdict_element(std::string_view set, std::string_view key, std::string_view chain);
-  void delete_verdict_element(std::string_view set, std::string_view key);
+  void add_verdict_element(std::string_view set, std::string_view key, std::string_view chain);  // goto chain; empty: drop
 
   bool empty() const { return requests_ == 0; }
   size_t size() const { return out_.size(); }

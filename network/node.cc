@@ -1,6 +1,7 @@
 #include "network/node.h"
 
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 
 #include <algorithm>
 
@@ -79,6 +80,8 @@ base::Result<> NodeImpl::local_link() {
   // The host's own connections to cluster IPs come from the gateway address, so that pods on every node can answer them.
   for (auto& c : options_.service_cidrs)
     if (c.ip.is_v4()) links::add_route(b, {.to = c, .source = gateway_, .index = link->index});
+  // An address of the prefix that is no pod's must not leave by the default route.
+  links::add_route(b, {.to = options_.pod_cidr, .type = RTN_UNREACHABLE});
   return socket.run(b);
 }
 

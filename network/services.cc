@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <unordered_map>
 #include <unordered_set>
@@ -30,56 +31,48 @@ Key frontend_key(const FrontendId& id) {
 
 Key endpoint_key(const FrontendId& id, uint32_t index) { return Key().address(Ip::v4(id.address)).protocol(id.protocol).port(id.port).number(index); }
 Key endpoint_data(const Target& t) { return Key().address(Ip::v4(t.address)).port(t.port); }
-Key live_key(const FrontendId& id, const Target& t) {
-  return Key().address(Ip::v4(t.address)).port(t.port).address(Ip::v4(id.address)).protocol(id.protocol).port(id.port);
-}
-const char* class_set(const FrontendId& id) { return id.any_address ? "nodeports" : "services"; }
-
-// A chain that picks one of `count` endpoints.
+// A chain that picks one of `count` endpoints, for all frontends with that many.
 struct Chooser {
   bool any_address = false;
   uint32_t count = 0;
-  uint32_t affinity_seconds = 0;
   auto operator<=>(const Chooser&) const = default;
-  std::string name() const {
-    std::string s = fmt::format("{}_{}", any_address ? "node" : "pick", count);
-    return affinity_seconds ? fmt::format("{}_sticky_{}", s, affinity_seconds) : s;
-  }
+  std::string name() const { return fmt::format("{}_{}", any_address ? "node" : "pick", count); }
 };
 
-void load_frontend(Rule& r, bool any_address, int reg) {
-  if (any_address)
-    r.set_register(reg, std::string_view("\0\0\0\0", 4));
+void add_chooser(Transaction& t, const Chooser& c) {
+  t.add_chain(c.name());
+  Rule r;
+  if (c.any_address)
+    r.set_register(0, std::string_view("\0\0\0\0", 4));
   else
-    r.destination(reg);
-  r.protocol(reg + 1).destination_port(reg + 2);
+    r.destination(0);
+  t.add_rule(c.name(), r.protocol(1).destination_port(2).random(c.count, 3).map("endpoints", 0, 4).dnat(4, 5));
 }
 
-void add_chooser(Transaction& t, const Chooser& c, uint32_t id) {
-  std::string chain = c.name();
-  t.add_chain(chain);
-  if (!c.affinity_seconds) {
-    Rule r;
-    load_frontend(r, c.any_address, 0);
-    t.add_rule(chain, r.random(c.count, 3).map("endpoints", 0, 4).dnat(4, 5));
-  } else {
-    const uint64_t timeout = uint64_t{c.affinity_seconds} * 1000;
-    // The endpoint this client had, if it is still one of the frontend's.
+// A frontend with affinity has a chain of its own. `affinity` holds client . endpoint . frontend for as long as the client stays.
+std::string sticky_chain(const FrontendId& id) {
+  return fmt::format("sticky_{}_{}_{}", id.any_address ? "node" : Ip::v4(id.address).str(), protocol_str(id.protocol), id.port);
+}
+
+void add_sticky_rules(Transaction& t, const FrontendId& id, const std::vector<Target>& targets, uint32_t seconds) {
+  const std::string chain = sticky_chain(id);
+  const uint64_t timeout = uint64_t{seconds} * 1000;
+  auto load = [&](Rule& r, const Target& target) {
+    const Key parts = Key().address(Ip::v4(target.address)).port(target.port).address(Ip::v4(id.address)).port(id.port);
+    r.source(0);
+    for (int i = 0; i < 4; ++i) r.set_register(i + 1, std::string_view(parts).substr(static_cast<size_t>(i) * 4, i % 2 ? 2 : 4));
+  };
+  for (auto& target : targets) {
     Rule again;
-    again.source(0);
-    load_frontend(again, c.any_address, 1);
-    again.map("affinity", 0, 4);
-    load_frontend(again, c.any_address, 6);
-    again.lookup("live", 4).remember("affinity", NFT_DYNSET_OP_UPDATE, 0, 4, timeout).dnat(4, 5);
-    t.add_rule(chain, again);
-    // A new one. An element with an endpoint that is gone is deleted first: an update would only lengthen its life.
-    Rule pick;
-    pick.source(0);
-    load_frontend(pick, c.any_address, 1);
-    pick.random(c.count, 4).map("endpoints", 1, 5).remember("affinity", NFT_DYNSET_OP_DELETE, 0, -1, 0);
-    t.add_rule(chain, pick.remember("affinity", NFT_DYNSET_OP_UPDATE, 0, 5, timeout).dnat(5, 6));
+    load(again, target);
+    t.add_rule(chain, again.lookup("affinity", 0).remember("affinity", NFT_DYNSET_OP_UPDATE, 0, -1, timeout).dnat(1, 2));
   }
-  t.add_verdict_element("classes", Key().number(id), chain);
+  for (size_t i = 0; i < targets.size(); ++i) {
+    Rule pick;
+    if (i + 1 < targets.size()) pick.random(static_cast<uint32_t>(targets.size() - i), 0).equals32(0, 0);
+    load(pick, targets[i]);
+    t.add_rule(chain, pick.remember("affinity", NFT_DYNSET_OP_UPDATE, 0, -1, timeout).dnat(1, 2));
+  }
 }
 
 class ServicesImpl final : public Services {
@@ -94,9 +87,18 @@ class ServicesImpl final : public Services {
   ServicesStats stats() const override;
 
  private:
+  // What a frontend leads to: a chain that picks an endpoint, or, in the maps of closed frontends, refusal or (no chain) a silent drop.
+  struct Verdict {
+    bool closed = false;
+    std::string chain;
+    bool operator==(const Verdict&) const = default;
+  };
+  static const char* map_of(const FrontendId& id, const Verdict& v) {
+    return v.closed ? (id.any_address ? "closed_nodeports" : "closed") : (id.any_address ? "nodeports" : "services");
+  }
   struct Entry {  // what the kernel has for a frontend
     uint32_t owner = 0;
-    uint32_t cls = 0;
+    Verdict verdict;
     uint32_t affinity_seconds = 0;
     std::vector<Target> targets;  // in the order of their indexes
     std::vector<SourceRange> ranges;
@@ -107,7 +109,7 @@ class ServicesImpl final : public Services {
   };
 
   void dump(Transaction& t);
-  uint32_t class_of(const FrontendId& id, const Frontend& f);
+  Verdict verdict_of(const FrontendId& id, const Frontend& f);
   void apply(const std::string& key, std::vector<Frontend> wanted);
   void put(uint32_t owner, Frontend wanted);
   void erase(const FrontendId& id);
@@ -116,12 +118,14 @@ class ServicesImpl final : public Services {
 
   // The difference under construction: elements by set, deletions before additions.
   struct Difference {
-    std::vector<std::pair<Key, Key>> class_add[2], endpoint_add;
-    std::vector<Key> class_delete[2], endpoint_delete, live_add, live_delete, limited_add, limited_delete;
+    std::unordered_map<FrontendId, std::optional<Verdict>, FrontendIdHash> verdict_before;  // of frontends whose verdict changed
+    std::vector<std::pair<Key, Key>> endpoint_add;
+    std::vector<Key> endpoint_delete, limited_add, limited_delete;
     std::vector<std::pair<Key, Key>> allowed_add, allowed_delete;
-    std::vector<std::pair<Chooser, uint32_t>> choosers;
+    std::vector<Chooser> choosers;
     std::unordered_map<uint32_t, bool> hairpin_before;  // of addresses whose count changed
     std::vector<StaleFlow> flows;
+    std::unordered_map<FrontendId, bool, FrontendIdHash> sticky;  // whose own chain is to be written, and whether the kernel has it
   };
   void send(Transaction& t);
 
@@ -132,19 +136,19 @@ class ServicesImpl final : public Services {
   std::unordered_map<std::string, uint32_t> owner_ids_;
   std::unordered_map<uint32_t, Owner> owners_;
   uint32_t next_owner_ = 1;
-  std::map<Chooser, uint32_t> choosers_;
-  uint32_t next_class_ = kClassFirstChain;
+  std::set<Chooser> choosers_;
   std::unordered_map<uint32_t, int> hairpins_;
   std::map<std::string, Service> contested_;  // services that lost a frontend to another one
   Difference d_;
 };
 
-uint32_t ServicesImpl::class_of(const FrontendId& id, const Frontend& f) {
-  if (f.targets.empty()) return f.drop ? kClassDrop : kClassRefuse;
-  Chooser c{id.any_address, static_cast<uint32_t>(f.targets.size()), f.affinity_seconds};
-  auto [it, fresh] = choosers_.try_emplace(c, next_class_);
-  if (fresh) d_.choosers.emplace_back(c, next_class_++);
-  return it->second;
+ServicesImpl::Verdict ServicesImpl::verdict_of(const FrontendId& id, const Frontend& f) {
+  // Nobody listens on a node port without endpoints: the node refuses by itself.
+  if (f.targets.empty()) return {true, f.drop ? "" : "refuse"};
+  if (f.affinity_seconds) return {false, sticky_chain(id)};
+  Chooser c{id.any_address, static_cast<uint32_t>(f.targets.size())};
+  if (choosers_.insert(c).second) d_.choosers.push_back(c);
+  return {false, c.name()};
 }
 
 void ServicesImpl::hairpin(const Target& t, int by) {
@@ -172,7 +176,7 @@ void ServicesImpl::put(uint32_t owner, Frontend f) {
   // Endpoints keep their index while they live; the last one fills a gap.
   std::vector<Target> next = e.targets;
   for (size_t i = 0; i < next.size();) {
-    auto w = std::ranges::find_if(f.targets, [&](auto& t) { return t.address == next[i].address && t.port == next[i].port; });
+    auto w = std::ranges::find_if(f.targets, [&](auto& t) { return t.same(next[i]); });
     if (w != f.targets.end()) {
       next[i++].local = w->local;
     } else {
@@ -181,33 +185,29 @@ void ServicesImpl::put(uint32_t owner, Frontend f) {
     }
   }
   for (auto& t : f.targets)
-    if (std::ranges::none_of(next, [&](auto& n) { return n.address == t.address && n.port == t.port; })) next.push_back(t);
+    if (std::ranges::none_of(next, [&](auto& n) { return n.same(t); })) next.push_back(t);
 
-  bool sticky_before = e.affinity_seconds != 0, sticky = f.affinity_seconds != 0;
   for (size_t i = 0; i < std::max(e.targets.size(), next.size()); ++i) {
     bool had = i < e.targets.size(), has = i < next.size();
     if (had && has && e.targets[i].same(next[i])) continue;
-    if (had) d_.endpoint_delete.push_back(endpoint_key(id, static_cast<uint32_t>(i)));
-    if (has) d_.endpoint_add.emplace_back(endpoint_key(id, static_cast<uint32_t>(i)), endpoint_data(next[i]));
+    Key key = endpoint_key(id, static_cast<uint32_t>(i));
+    if (had) d_.endpoint_delete.push_back(key);
+    if (has) d_.endpoint_add.emplace_back(key, endpoint_data(next[i]));
   }
   for (auto& t : next) hairpin(t, 1);
   for (auto& t : e.targets) hairpin(t, -1);
   for (auto& t : e.targets) {
-    bool stays = std::ranges::any_of(next, [&](auto& n) { return n.same(t); });
-    if (!stays) stale(id, t);
-    if (sticky_before && (!stays || !sticky)) d_.live_delete.push_back(live_key(id, t));
+    if (std::ranges::any_of(next, [&](auto& n) { return n.same(t); })) continue;
+    stale(id, t);
   }
-  if (sticky)
-    for (auto& t : next)
-      if (!sticky_before || std::ranges::none_of(e.targets, [&](auto& o) { return o.same(t); })) d_.live_add.push_back(live_key(id, t));
+  const bool had_chain = e.affinity_seconds && !e.targets.empty(), has_chain = f.affinity_seconds && !next.empty();
+  if (had_chain != has_chain || (has_chain && (e.affinity_seconds != f.affinity_seconds || !std::ranges::equal(e.targets, next, [](auto& a, auto& b) { return a.same(b); }))))
+    d_.sticky.try_emplace(id, had_chain);
   if (!fresh && e.targets.empty() && !next.empty() && id.protocol == Protocol::udp)
     d_.flows.push_back({Protocol::udp, id.any_address ? Ip() : Ip::v4(id.address), id.port, {}, 0});
 
-  uint32_t cls = class_of(id, f);
-  if (fresh || cls != e.cls) {
-    if (!fresh) d_.class_delete[id.any_address].push_back(frontend_key(id));
-    d_.class_add[id.any_address].emplace_back(frontend_key(id), Key().number(cls));
-  }
+  auto verdict = verdict_of(id, f);
+  if (fresh || verdict != e.verdict) d_.verdict_before.try_emplace(id, fresh ? std::nullopt : std::optional(e.verdict));
   if (f.ranges != e.ranges) {
     for (auto& r : e.ranges) range_element(d_.allowed_delete, id, r);
     for (auto& r : f.ranges) range_element(d_.allowed_add, id, r);
@@ -215,7 +215,7 @@ void ServicesImpl::put(uint32_t owner, Frontend f) {
     if (f.ranges.empty()) d_.limited_delete.push_back(frontend_key(id));
   }
   e.owner = owner;
-  e.cls = cls;
+  e.verdict = std::move(verdict);
   e.affinity_seconds = f.affinity_seconds;
   e.targets = std::move(next);
   e.ranges = std::move(f.ranges);
@@ -224,16 +224,10 @@ void ServicesImpl::put(uint32_t owner, Frontend f) {
 void ServicesImpl::erase(const FrontendId& id) {
   auto it = entries_.find(id);
   if (it == entries_.end()) return;
+  d_.verdict_before.try_emplace(id, it->second.verdict);
   Frontend nothing;
   nothing.id = id;
   put(it->second.owner, std::move(nothing));
-  // What put() queued for the class it now has is replaced by the deletion of whatever the kernel has.
-  auto& adds = d_.class_add[id.any_address];
-  auto mine = std::ranges::find_if(adds, [&](auto& a) { return std::string_view(a.first) == std::string_view(frontend_key(id)); });
-  if (mine != adds.end())
-    adds.erase(mine);
-  else
-    d_.class_delete[id.any_address].push_back(frontend_key(id));
   entries_.erase(it);
 }
 
@@ -269,11 +263,19 @@ void ServicesImpl::apply(const std::string& key, std::vector<Frontend> wanted) {
 }
 
 void ServicesImpl::send(Transaction& t) {
-  for (auto& [c, id] : d_.choosers) add_chooser(t, c, id);
-  for (int any = 0; any < 2; ++any)
-    for (auto& k : d_.class_delete[any]) t.delete_element(any ? "nodeports" : "services", k);
+  for (auto& c : d_.choosers) add_chooser(t, c);
+  for (auto& [id, had] : d_.sticky) {
+    auto e = entries_.find(id);
+    if (e == entries_.end() || !e->second.affinity_seconds || e->second.targets.empty()) continue;
+    if (had)
+      t.flush_chain(sticky_chain(id));
+    else
+      t.add_chain(sticky_chain(id));
+    add_sticky_rules(t, id, e->second.targets, e->second.affinity_seconds);
+  }
+  for (auto& [id, before] : d_.verdict_before)
+    if (before) t.delete_element(map_of(id, *before), frontend_key(id));
   for (auto& k : d_.endpoint_delete) t.delete_element("endpoints", k);
-  for (auto& k : d_.live_delete) t.delete_element("live", k);
   for (auto& [address, had] : d_.hairpin_before) {
     bool has = hairpins_.contains(address);
     Key pair = Key().address(Ip::v4(address)).address(Ip::v4(address));
@@ -283,32 +285,40 @@ void ServicesImpl::send(Transaction& t) {
   for (auto& k : d_.limited_delete) t.delete_element("limited", k);
   for (auto& [a, b] : d_.allowed_delete) t.delete_range("allowed", a, b);
   for (auto& [k, v] : d_.endpoint_add) t.add_element("endpoints", k, v);
-  for (auto& k : d_.live_add) t.add_element("live", k);
   for (auto& [a, b] : d_.allowed_add) t.add_range("allowed", a, b);
   for (auto& k : d_.limited_add) t.add_element("limited", k);
-  for (int any = 0; any < 2; ++any)
-    for (auto& [k, v] : d_.class_add[any]) t.add_element(any ? "nodeports" : "services", k, v);
+  for (auto& [id, before] : d_.verdict_before)
+    if (auto e = entries_.find(id); e != entries_.end()) t.add_verdict_element(map_of(id, e->second.verdict), frontend_key(id), e->second.verdict.chain);
+  for (auto& [id, had] : d_.sticky) {
+    auto e = entries_.find(id);
+    if (!had || (e != entries_.end() && e->second.affinity_seconds && !e->second.targets.empty())) continue;
+    t.flush_chain(sticky_chain(id));
+    t.delete_chain(sticky_chain(id));
+  }
 }
 
 void ServicesImpl::dump(Transaction& t) {
-  for (auto& [c, id] : choosers_) add_chooser(t, c, id);
+  for (auto& c : choosers_) add_chooser(t, c);
+  for (auto& [id, e] : entries_) {
+    if (!e.affinity_seconds || e.targets.empty()) continue;
+    t.add_chain(sticky_chain(id));
+    add_sticky_rules(t, id, e.targets, e.affinity_seconds);
+  }
   for (auto& [id, e] : entries_)
     for (size_t i = 0; i < e.targets.size(); ++i) t.add_element("endpoints", endpoint_key(id, static_cast<uint32_t>(i)), endpoint_data(e.targets[i]));
-  for (auto& [id, e] : entries_)
-    if (e.affinity_seconds)
-      for (auto& target : e.targets) t.add_element("live", live_key(id, target));
   for (auto& [address, n] : hairpins_) t.add_element("hairpin", Key().address(Ip::v4(address)).address(Ip::v4(address)));
-  for (auto& [id, e] : entries_)
-    if (!e.ranges.empty()) {
-      std::vector<std::pair<Key, Key>> ranges;
-      for (auto& r : e.ranges) range_element(ranges, id, r);
-      for (auto& [a, b] : ranges) t.add_range("allowed", a, b);
-    }
+  for (auto& [id, e] : entries_) {
+    if (e.ranges.empty()) continue;
+    std::vector<std::pair<Key, Key>> ranges;
+    for (auto& r : e.ranges) range_element(ranges, id, r);
+    for (auto& [a, b] : ranges) t.add_range("allowed", a, b);
+  }
   for (auto& [id, e] : entries_)
     if (!e.ranges.empty()) t.add_element("limited", frontend_key(id));
-  for (bool any : {false, true})
+  // One map after the other, so that elements share requests.
+  for (const char* map : {"services", "nodeports", "closed", "closed_nodeports"})
     for (auto& [id, e] : entries_)
-      if (id.any_address == any) t.add_element(class_set(id), frontend_key(id), Key().number(e.cls));
+      if (map_of(id, e.verdict) == std::string_view(map)) t.add_verdict_element(map, frontend_key(id), e.verdict.chain);
 }
 
 base::Result<> ServicesImpl::update(std::vector<Service> changed, const std::vector<std::string>& removed_keys) {
@@ -329,9 +339,9 @@ base::Result<> ServicesImpl::update(std::vector<Service> changed, const std::vec
   auto t = firewall_.transaction();
   send(t);
   base::Result<> r = firewall_.adopted() ? firewall_.replace() : firewall_.commit(part_, t);
-  auto flows = std::exchange(d_, {}).flows;
+  auto done = std::exchange(d_, {});
   if (!r) return r;
-  if (auto deleted = delete_flows(flows); !deleted) base::log::warn("network", "stale UDP flows: {}", deleted.error().message);
+  if (auto deleted = delete_flows(done.flows); !deleted) base::log::warn("network", "stale UDP flows: {}", deleted.error().message);
   return {};
 }
 
@@ -353,7 +363,7 @@ ServicesStats ServicesImpl::stats() const {
   ServicesStats s;
   s.services = owner_ids_.size();
   s.frontends = entries_.size();
-  for (auto& [id, e] : entries_) s.elements += 1 + e.targets.size() * (e.affinity_seconds ? 2 : 1);
+  for (auto& [id, e] : entries_) s.elements += 1 + e.targets.size();
   return s;
 }
 

@@ -68,6 +68,7 @@ Service web(std::vector<Endpoint> endpoints) {
 TEST_CASE("a cluster address spreads over its endpoints, from pods and from the host") {
   Cluster c;
   c.apply(web({c.one(), c.two(), c.three()}));
+  CHECK(ask_udp(c.p2, "10.43.0.80", 80) == "refused");  // TCP only
   auto seen = c.spread(c.p2, "10.43.0.80", 80);
   CHECK(seen.size() == 3);
   for (auto& [name, n] : seen) CHECK(n > 5);
@@ -76,7 +77,6 @@ TEST_CASE("a cluster address spreads over its endpoints, from pods and from the 
   c.apply(web({c.one()}));
   CHECK(ask_tcp(c.p1, "10.43.0.80", 80) == "one 10.42.1.1");
   CHECK(ask_tcp(c.p2, "10.43.0.80", 80) == "one 10.42.1.3");  // others keep their address
-  CHECK(ask_udp(c.p2, "10.43.0.80", 80, 200) == "refused");    // TCP only
   CHECK(ask_tcp(c.p2, "10.43.0.80", 81) == "refused");
   CHECK(ask_tcp(c.p2, "10.43.7.7", 80) == "refused");  // nobody's address
   CHECK(ask_tcp(c.a, "10.43.7.7", 80) == "refused");
@@ -245,5 +245,5 @@ TEST_CASE("the DNS address is never translated, and reachable from pods and the 
   c.apply(s);
   CHECK(ask_tcp(c.p1, "10.43.0.10", 53) == "dns 10.42.1.2");
   CHECK(ask_tcp(c.a, "10.43.0.10", 53).starts_with("dns"));
-  CHECK(shell(c.a, "conntrack -L -p tcp --dport 53 2>/dev/null") == "");
+  CHECK(shell(c.a, "conntrack -L -p tcp --dport 53 2>&1").find(" 0 flow entries") != std::string::npos);
 }
