@@ -51,7 +51,7 @@ struct Image {
   std::string reference;   // normalised, as it was asked for: docker.io/library/nginx:1.25
   std::vector<std::string> tags;          // all references with a tag that name this image now
   std::vector<std::string> repo_digests;  // docker.io/library/nginx@sha256:...
-  std::vector<std::string> layers;        // digests of the blobs, lowest first
+  std::vector<std::string> layers;        // digests of the uncompressed layers (diff ids), lowest first
   ImageConfig config;
   uint64_t size = 0;       // bytes of the unpacked layers
   base::WallTime created{};  // when it came to this node
@@ -101,7 +101,11 @@ struct ImagesOptions {
   uint64_t max_image_bytes = 64ull << 30;   // unpacked, all layers
   uint64_t max_entries = 2'000'000;         // per layer
   unsigned parallel_layers = 3;             // downloads of one image at a time
+  std::string self_exe = "/proc/self/exe";  // started with "image-unpacker": a program whose main calls unpacker_main()
 };
+
+// The unpacker: a process per layer, confined to the directory it fills. main() calls this first when argv[1] is "image-unpacker".
+int unpacker_main(int argc, char** argv);
 
 class Images {
  public:
