@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "cmd/commands.h"
+#include "runtime/images/images.h"
 #include "runtime/sandbox/supervisor.h"
 
 namespace cmd {
@@ -46,6 +47,8 @@ int usage(std::FILE* to) {
 int main(int argc, char** argv) {
   // A pod's supervisor is this executable again; it must not come near the rest.
   if (argc > 1 && std::string_view(argv[1]) == "pod-supervisor") return runtime::supervisor_main(argc, argv);
+  // So is what unpacks an image layer, locked into the directory it fills.
+  if (argc > 1 && std::string_view(argv[1]) == "image-unpacker") return runtime::unpacker_main(argc, argv);
   signal(SIGPIPE, SIG_IGN);
   // Few arenas and an early trim: the process is idle most of its life.
   mallopt(M_ARENA_MAX, 2);
