@@ -50,7 +50,7 @@ Task<Result<size_t>> Body::read(Stream& stream, ReadBuffer& buffer, std::span<ch
         std::string_view window = in.substr(0, std::min(in.size(), into.size()));
         std::string_view rest = window;
         CO_TRY(std::string_view run, chunks_.next(rest));
-        std::memcpy(into.data(), run.data(), run.size());
+        if (!run.empty()) std::memcpy(into.data(), run.data(), run.size());
         buffer.consume(window.size() - rest.size());
         done_ = chunks_.done();
         if (!run.empty()) co_return run.size();

@@ -273,7 +273,7 @@ class TlsStream final : public Stream {
             offset += kRecord;
           } else {
             size_t n = std::min(rest.size(), kRecord - size);
-            std::memcpy(joined + size, rest.data(), n);
+            if (n > 0) std::memcpy(joined + size, rest.data(), n);
             size += n;
             offset += n;
           }
