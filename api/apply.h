@@ -22,7 +22,8 @@ base::Result<base::json::value> apply(const Kind& kind, const base::json::value&
                                       bool force);
 
 // Ordinary create (live is null), update and patch: gives the fields that `object` changes to the manager as operation "Update" and takes
-// removed ones from everybody. If the client sent an empty managedFields list, ownership is reset; otherwise what it sent is ignored.
+// removed ones from everybody. What the client sent in managedFields replaces the ownership known so far if it can be understood; a list
+// of one empty entry removes all ownership.
 void track_update(const Kind& kind, const base::json::value& live, base::json::value& object, const Manager& manager);
 
 }  // namespace api
