@@ -1,0 +1,16 @@
+#include "server/apiserver/admission/all.h"
+
+namespace server {
+
+AdmissionChain make_admission(const Authorizer& authorizer) {
+  AdmissionChain chain;
+  chain.push_back(make_service_account_admission());
+  chain.push_back(make_priority_admission());
+  chain.push_back(make_default_tolerations_admission());
+  chain.push_back(make_default_class_admission());
+  chain.push_back(make_escalation_admission(authorizer));
+  chain.push_back(make_node_restriction_admission());
+  return chain;
+}
+
+}  // namespace server

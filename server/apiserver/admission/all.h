@@ -1,0 +1,22 @@
+// Every admission plugin, in the order they run.
+#pragma once
+
+#include "server/apiserver/auth/authorizer.h"
+#include "server/apiserver/registry/admission.h"
+
+namespace server {
+
+AdmissionChain make_admission(const Authorizer& authorizer);
+
+std::unique_ptr<AdmissionPlugin> make_service_account_admission();
+std::unique_ptr<AdmissionPlugin> make_priority_admission();
+std::unique_ptr<AdmissionPlugin> make_default_tolerations_admission();
+std::unique_ptr<AdmissionPlugin> make_default_class_admission();  // StorageClass of claims, IngressClass of Ingresses
+std::unique_ptr<AdmissionPlugin> make_escalation_admission(const Authorizer& authorizer);
+std::unique_ptr<AdmissionPlugin> make_node_restriction_admission();
+
+inline bool is_resource(const Admit& a, std::string_view group, std::string_view resource) {
+  return a.attempt.resource.resource == resource && a.attempt.resource.group == group;
+}
+
+}  // namespace server

@@ -1,0 +1,225 @@
+#include "server/apiserver/apiserver.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include <fmt/format.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "server/apiserver/admission/all.h"
+#include "server/apiserver/bootstrap/bootstrap.h"
+#include "server/apiserver/bootstrap/csr_signer.h"
+#include "server/apiserver/bootstrap/event_expiry.h"
+#include "server/apiserver/http/front.h"
+#include "server/apiserver/operations/local_client.h"
+#include "server/apiserver/pki/cluster_pki.h"
+#include "server/apiserver/registry/cidr.h"
+#include "server/apiserver/strategy/all.h"
+
+namespace server {
+
+using namespace std::chrono_literals;
+
+struct ApiServer::Impl {
+  Impl(base::Runtime& r, datastore::Store& s, ApiServerOptions o)
+      : runtime(r),
+        store(s),
+        options(std::move(o)),
+        rbac(store),
+        authorizer(store, rbac),
+        strategies(make_strategies(options)),
+        resources([this](std::string_view group, std::string_view resource) {
+          auto it = strategies.find(fmt::format("{}/{}", group, resource));
+          return it == strategies.end() ? strategies.find("*")->second.get() : it->second.get();
+        }),
+        admission(make_admission(authorizer)),
+        registry(store, resources, admission),
+        streams(runtime),
+        tasks(runtime) {}
+
+  base::Runtime& runtime;
+  datastore::Store& store;
+  ApiServerOptions options;
+  Rbac rbac;
+  Authorizer authorizer;
+  Strategies strategies;
+  Resources resources;
+  AdmissionChain admission;
+  Registry registry;
+  NodeStreams streams;
+  base::Tasks tasks;
+  // Made by start(), after the keys.
+  pki::ClusterPki pki;
+  JoinTokens join_tokens;
+  std::unique_ptr<ServiceAccountTokens> tokens;
+  std::unique_ptr<Authenticator> authenticator;
+  std::unique_ptr<Operations> operations;
+  std::unique_ptr<Discovery> discovery;
+  std::unique_ptr<ResourceHandler> resource_handler;
+  std::unique_ptr<Connect> connect;
+  std::unique_ptr<Join> join;
+  std::unique_ptr<Front> front;
+  std::unique_ptr<base::http::Server> http;
+  std::atomic<Front*> door{nullptr};  // set when everything behind it is there
+  uint16_t port = 0;
+
+  pki::ServerNames names() const {
+    pki::ServerNames out;
+    out.dns = {"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + options.cluster_domain, "localhost"};
+    out.ip = {"127.0.0.1", "::1"};
+    if (auto ip = kubernetes_service_ip(options)) out.ip.push_back(*ip);
+    auto add = [&](const std::string& name) {
+      if (name.empty() || name == "0.0.0.0" || name == "::") return;
+      bool ip = parse_ipv4(name) || name.find(':') != std::string::npos;
+      std::vector<std::string>& list = ip ? out.ip : out.dns;
+      if (std::find(list.begin(), list.end(), name) == list.end()) list.push_back(name);
+    };
+    add(options.node_name);
+    add(options.advertise_address);
+    add(options.bind_address);
+    for (const std::string& san : options.tls_san) add(san);
+    return out;
+  }
+
+  std::string tls_directory() const { return options.data_dir + "/server/tls"; }
+
+  Result<base::http::TlsContextPtr> tls_context() const {
+    base::http::TlsServerOptions tls;
+    tls.identity = pki.server;
+    tls.client_ca_pem = pki.ca.certificate_pem;
+    return base::http::make_server_context(tls);
+  }
+
+  // Certificates that near their end are replaced while running.
+  static Task<> renew(Impl& self) {
+    for (;;) {
+      co_await base::sleep_for(12h);
+      auto names = self.names();
+      std::string directory = self.tls_directory();
+      auto fresh = co_await base::offload([directory, names] { return pki::load_or_make(directory, names); });
+      if (!fresh) {
+        base::log::error("pki", "renewing certificates: {}", fresh.error().message);
+        continue;
+      }
+      if (fresh->server.certificate_pem == self.pki.server.certificate_pem || !self.http) continue;
+      self.pki.server = fresh->server;
+      if (auto context = self.tls_context()) self.http->set_tls(*context);
+    }
+  }
+
+  void assemble() {
+    const std::string address = fmt::format("{}:{}", options.advertise_address, port);
+    operations = std::make_unique<Operations>(registry, authorizer, *authenticator, *tokens);
+    discovery = std::make_unique<Discovery>(resources, address);
+    resource_handler = std::make_unique<ResourceHandler>(*operations);
+    connect = std::make_unique<Connect>(registry, streams);
+    ClusterFacts facts{{"https://" + address}, options.cluster_cidr, options.service_cidr, options.cluster_dns, options.cluster_domain, server_version()};
+    join = std::make_unique<Join>(registry, *authenticator, pki.ca, join_tokens, std::move(facts));
+    front = std::make_unique<Front>(FrontParts{*operations, *authenticator, authorizer, *tokens, *discovery, *resource_handler, *connect, streams, *join, pki.ca.certificate_pem,
+                                               server_version(), options.max_reads, options.max_writes});
+  }
+};
+
+ApiServer::ApiServer(base::Runtime& runtime, datastore::Store& store, ApiServerOptions options) {
+  if (options.advertise_address.empty() && options.bind_address != "0.0.0.0" && options.bind_address != "::") options.advertise_address = options.bind_address;
+  if (options.advertise_address.empty()) options.advertise_address = "127.0.0.1";
+  impl_ = std::make_shared<Impl>(runtime, store, std::move(options));
+}
+
+ApiServer::~ApiServer() = default;
+
+Task<Result<>> ApiServer::start() {
+  Impl& s = *impl_;
+  for (const std::string& cidr : {s.options.cluster_cidr, s.options.service_cidr}) {
+    if (auto good = parse_cidr(cidr); !good) co_return std::unexpected(good.error());
+  }
+  std::string directory = s.tls_directory();
+  pki::ServerNames names = s.names();
+  CO_TRY(s.pki, co_await base::offload([directory, names] { return pki::load_or_make(directory, names); }));
+  CO_TRY(s.join_tokens, load_join_tokens(s.options.data_dir, s.options.token, s.options.agent_token, s.pki.ca.certificate_pem));
+  s.tokens = std::make_unique<ServiceAccountTokens>(s.store, JwtKeys(s.pki.service_account_key, s.pki.service_account_public),
+                                                    "https://kubernetes.default.svc." + s.options.cluster_domain);
+  s.authenticator = std::make_unique<Authenticator>(*s.tokens, s.store);
+  s.port = s.options.port;
+  if (s.options.listen) {
+    CO_TRY(base::http::TlsContextPtr tls, s.tls_context());
+    base::http::ServerOptions http;
+    http.address = s.options.bind_address;
+    http.port = s.options.port;
+    http.tls = std::move(tls);
+    s.http = std::make_unique<base::http::Server>(s.runtime, http, handler());
+    CO_CHECK_OK(s.http->start());
+    s.port = s.http->port();
+  }
+  CO_CHECK_OK(co_await bootstrap(s.store, s.resources, s.options, s.port, s.pki.ca.certificate_pem));
+  CO_CHECK_OK(co_await s.rbac.load());
+  s.assemble();
+  s.tasks.spawn("rbac", s.rbac.run());
+  s.tasks.spawn("event-expiry", expire_events(s.store));
+  s.tasks.spawn("csr-signer", sign_requests(s.store, client(UserInfo::controller("certificate-signer")), s.pki.ca));
+  s.tasks.spawn("certificates", Impl::renew(s));
+  s.front->set_ready(true);
+  s.door = s.front.get();
+  if (s.options.listen) base::log::info("apiserver", "listening on {}:{}", s.options.bind_address, s.port);
+  co_return Result<>{};
+}
+
+Task<> ApiServer::stop() {
+  Impl& s = *impl_;
+  if (s.front) s.front->set_ready(false);
+  if (s.http) co_await s.http->stop(2s);
+  co_await s.streams.stop();
+  co_await s.tasks.stop();
+}
+
+uint16_t ApiServer::port() const { return impl_->port; }
+
+std::shared_ptr<api::Client> ApiServer::client(UserInfo identity) { return make_local_client(*impl_->operations, std::move(identity)); }
+
+std::string ApiServer::kubeconfig(const std::string& host) const {
+  const pki::ClusterPki& p = impl_->pki;
+  return fmt::format(
+      "apiVersion: v1\n"
+      "kind: Config\n"
+      "clusters:\n"
+      "- name: appliance\n"
+      "  cluster:\n"
+      "    certificate-authority-data: {}\n"
+      "    server: https://{}:{}\n"
+      "contexts:\n"
+      "- name: appliance\n"
+      "  context:\n"
+      "    cluster: appliance\n"
+      "    user: appliance\n"
+      "current-context: appliance\n"
+      "preferences: {{}}\n"
+      "users:\n"
+      "- name: appliance\n"
+      "  user:\n"
+      "    client-certificate-data: {}\n"
+      "    client-key-data: {}\n",
+      base::base64_encode(p.ca.certificate_pem), host.empty() ? "127.0.0.1" : host, impl_->port, base::base64_encode(p.admin.certificate_pem), base::base64_encode(p.admin.key_pem));
+}
+
+const std::string& ApiServer::ca_pem() const { return impl_->pki.ca.certificate_pem; }
+std::string ApiServer::server_token() const { return full_token(impl_->pki.ca.certificate_pem, "server", impl_->join_tokens.server); }
+std::string ApiServer::agent_token() const { return full_token(impl_->pki.ca.certificate_pem, "agent", impl_->join_tokens.agent); }
+
+void ApiServer::attach_node(const std::string& name, NodeDialer dial) { impl_->streams.attach(name, std::move(dial)); }
+
+base::http::Handler ApiServer::handler() {
+  return [impl = impl_.get()](base::http::Request& request, base::http::Response& response) -> Task<> {
+    // Connections are accepted before the rest is ready.
+    Front* front = impl->door.load();
+    if (!front) {
+      response.status = 503;
+      response.headers.set("Retry-After", "1");
+      co_await response.send("the server is starting\n");
+      co_return;
+    }
+    co_await front->handle(request, response);
+  };
+}
+
+}  // namespace server

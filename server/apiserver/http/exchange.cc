@@ -1,0 +1,155 @@
+#include "server/apiserver/http/exchange.h"
+
+#include <fmt/format.h>
+
+#include "api/protobuf.h"
+#include "api/table.h"
+#include "api/yaml.h"
+#include "base/time.h"
+#include "server/apiserver/http/status.h"
+
+namespace server {
+
+using base::json::array;
+using base::json::object;
+using base::json::value;
+
+namespace {
+
+Result<std::string> encode(const OutputForm& form, const value& v) {
+  switch (form.encoding) {
+    case OutputForm::Encoding::yaml: return api::to_yaml(v);
+    case OutputForm::Encoding::protobuf: return api::to_protobuf(v);
+    default: return form.pretty ? pretty_text(v) : base::to_text(v);
+  }
+}
+
+Task<> send_value(Exchange& x, int status, const value& v) {
+  auto text = encode(x.output, v);
+  if (!text && x.output.encoding == OutputForm::Encoding::protobuf) {
+    // No protobuf form: JSON is what every client reads.
+    x.output.encoding = OutputForm::Encoding::json;
+    text = encode(x.output, v);
+  }
+  x.response.status = text ? status : 500;
+  x.response.headers.set("Content-Type", content_type(x.output.encoding));
+  std::string body = text ? std::move(*text) : status_text(text.error());
+  co_await x.response.send(body);
+}
+
+}  // namespace
+
+object partial_metadata(const value& o) {
+  object out{{"kind", "PartialObjectMetadata"}, {"apiVersion", "meta.k8s.io/v1"}};
+  if (const value* m = o.get_object().if_contains("metadata")) out["metadata"] = *m;
+  return out;
+}
+
+value shaped(const OutputForm& form, const ResourceInfo& r, value o, bool with_columns) {
+  if (form.shape == OutputForm::Shape::whole) return o;
+  const value* items = base::find(o, "items");
+  if (form.shape == OutputForm::Shape::table) {
+    api::IncludeObject include = form.include_object == "Object" ? api::IncludeObject::object
+                                 : form.include_object == "None" ? api::IncludeObject::none
+                                                                 : api::IncludeObject::metadata;
+    return api::make_table(*r.kind, o, include, base::now_rfc3339(), with_columns);
+  }
+  if (!items || !items->is_array()) return partial_metadata(o);
+  object list{{"kind", "PartialObjectMetadataList"}, {"apiVersion", "meta.k8s.io/v1"}, {"metadata", o.get_object()["metadata"]}};
+  array out;
+  for (const value& item : items->get_array()) out.push_back(partial_metadata(item));
+  list["items"] = std::move(out);
+  return list;
+}
+
+void add_warnings(base::http::Response& response, const std::vector<std::string>& warnings) {
+  size_t total = 0;
+  for (const std::string& w : warnings) {
+    std::string quoted;
+    for (char c : w) {
+      if (c == '"' || c == '\\') quoted += '\\';
+      quoted += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+    }
+    total += quoted.size();
+    constexpr size_t most = 4096;
+    if (total > most) return;
+    response.headers.add("Warning", fmt::format("299 - \"{}\"", quoted));
+  }
+}
+
+Task<> send_json(Exchange& x, int status, std::string_view text) {
+  x.response.status = status;
+  x.response.headers.set("Content-Type", "application/json");
+  co_await x.response.send(text);
+}
+
+Task<> send_text(Exchange& x, int status, std::string_view text) {
+  x.response.status = status;
+  x.response.headers.set("Content-Type", "text/plain; charset=utf-8");
+  x.response.headers.set("X-Content-Type-Options", "nosniff");
+  co_await x.response.send(text);
+}
+
+Task<> send_error(Exchange& x, const base::Error& e) {
+  if (x.response.started()) co_return;
+  if (e.retry_after_seconds > 0) x.response.headers.set("Retry-After", std::to_string(e.retry_after_seconds));
+  if (e.code == 401) x.response.headers.set("WWW-Authenticate", "Bearer");
+  value status = status_object(e);
+  // An expired continue token comes with one to go on with (docs of the list call).
+  if (e.code == 410 && !e.causes.empty() && e.causes[0].reason == "continue") {
+    status.as_object()["metadata"] = object{{"continue", e.causes[0].message}};
+    status.as_object().erase("details");
+  }
+  x.output.shape = OutputForm::Shape::whole;
+  co_await send_value(x, e.code, status);
+}
+
+Task<> send_reply(Exchange& x, const Reply& reply) {
+  if (x.output.plain() || (x.output.encoding == OutputForm::Encoding::json && !x.output.pretty && !reply.resource)) {
+    x.response.status = reply.status;
+    x.response.headers.set("Content-Type", "application/json");
+    co_await x.response.send(std::string_view(*reply.body));
+    co_return;
+  }
+  auto parsed = base::parse_json(*reply.body, 256);
+  if (!parsed) {
+    co_await send_error(x, parsed.error());
+    co_return;
+  }
+  value v = reply.resource ? shaped(x.output, *reply.resource, std::move(*parsed)) : std::move(*parsed);
+  co_await send_value(x, reply.status, v);
+}
+
+Task<> send_list(Exchange& x, const Registry& registry, const ResourceInfo& r, const ListAnswer& list) {
+  object meta{{"resourceVersion", std::to_string(list.revision)}};
+  if (!list.continue_token.empty()) meta["continue"] = list.continue_token;
+  if (list.remaining > 0) meta["remainingItemCount"] = list.remaining;
+  if (x.output.plain()) {
+    std::string head = fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":{},"items":[)", r.kind->list_kind, r.api_version, base::to_text(meta));
+    std::vector<Bytes> owned;
+    std::vector<std::string_view> parts;
+    parts.reserve(list.records.size() * 2 + 2);
+    parts.push_back(head);
+    for (const RecordPtr& record : list.records) {
+      if (parts.size() > 1) parts.push_back(",");
+      if (r.conversion) owned.push_back(registry.present(r, record));
+      parts.push_back(r.conversion ? *owned.back() : *record->value);
+    }
+    parts.push_back("]}");
+    x.response.status = 200;
+    x.response.headers.set("Content-Type", "application/json");
+    co_await x.response.send(parts);
+    co_return;
+  }
+  array items;
+  items.reserve(list.records.size());
+  for (const RecordPtr& record : list.records) {
+    auto item = registry.decode(r, *record);
+    if (item) items.push_back(std::move(*item));
+  }
+  value whole = object{{"kind", r.kind->list_kind}, {"apiVersion", r.api_version}, {"metadata", std::move(meta)}, {"items", std::move(items)}};
+  value v = shaped(x.output, r, std::move(whole));
+  co_await send_value(x, 200, v);
+}
+
+}  // namespace server

@@ -1,0 +1,34 @@
+// One request on its way through the server, and how its answer is written.
+#pragma once
+
+#include <span>
+
+#include "base/http/server.h"
+#include "server/apiserver/auth/authenticator.h"
+#include "server/apiserver/http/negotiation.h"
+#include "server/apiserver/http/request_info.h"
+
+namespace server {
+
+struct Exchange {
+  base::http::Request& request;
+  base::http::Response& response;
+  RequestInfo info;
+  UserPtr user;
+  OutputForm output;
+};
+
+// A Status, in the encoding the client takes.
+Task<> send_error(Exchange& x, const base::Error& e);
+Task<> send_json(Exchange& x, int status, std::string_view text);
+Task<> send_text(Exchange& x, int status, std::string_view text);
+// An object: as it is, or as Table, metadata only, YAML, protobuf.
+Task<> send_reply(Exchange& x, const Reply& reply);
+// A list as gathered stored bytes, or transformed.
+Task<> send_list(Exchange& x, const Registry& registry, const ResourceInfo& resource, const ListAnswer& list);
+void add_warnings(base::http::Response& response, const std::vector<std::string>& warnings);
+// The object in the shape the client asked for.
+base::json::value shaped(const OutputForm& form, const ResourceInfo& resource, base::json::value object, bool with_columns = true);
+base::json::object partial_metadata(const base::json::value& object);
+
+}  // namespace server

@@ -1,0 +1,50 @@
+// The door: every HTTP request is identified, limited, authorised and sent where it belongs.
+#pragma once
+
+#include <atomic>
+
+#include "api/openapi.h"
+#include "server/apiserver/http/discovery.h"
+#include "server/apiserver/http/metrics.h"
+#include "server/apiserver/http/resource_handler.h"
+#include "server/apiserver/join/join.h"
+#include "server/apiserver/tunnel/connect.h"
+
+namespace server {
+
+struct FrontParts {
+  Operations& operations;
+  const Authenticator& authenticator;
+  const Authorizer& authorizer;
+  const ServiceAccountTokens& tokens;
+  const Discovery& discovery;
+  ResourceHandler& resources;
+  Connect& connect;
+  NodeStreams& streams;
+  Join& join;
+  std::string ca_pem, version;
+  size_t max_reads, max_writes;
+};
+
+class Front {
+ public:
+  explicit Front(FrontParts parts) : p_(std::move(parts)) {}
+  Task<> handle(base::http::Request& request, base::http::Response& response);
+  void set_ready(bool ready) { ready_ = ready; }
+
+ private:
+  Task<> serve(Exchange& x);
+  Task<> non_resource(Exchange& x);
+  Task<> tunnel(Exchange& x);
+  Task<> health(Exchange& x);
+  Task<> openapi(Exchange& x);
+  Task<> discovery(Exchange& x);
+  FrontParts p_;
+  Metrics metrics_;
+  std::atomic<bool> ready_{false};
+};
+
+// git version as /version tells it: v1.36.0+appliance<product version>.
+std::string server_version();
+
+}  // namespace server

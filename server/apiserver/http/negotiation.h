@@ -1,0 +1,30 @@
+// Accept and Content-Type: which form an answer takes and a body has.
+#pragma once
+
+#include <string_view>
+
+#include "base/http/server.h"
+#include "server/apiserver/operations/operations.h"
+
+namespace server {
+
+struct OutputForm {
+  enum class Encoding { json, yaml, protobuf } encoding = Encoding::json;
+  enum class Shape { whole, table, partial } shape = Shape::whole;
+  bool pretty = false;
+  // Table only: which part of each object its row carries.
+  std::string include_object;
+  bool plain() const { return encoding == Encoding::json && shape == Shape::whole && !pretty; }
+};
+
+// The first acceptable form of the Accept header; 406 when there is none.
+Result<OutputForm> choose_output(const base::http::Request& request);
+// 415 when the type is not one the API takes. Patches are looked at by patch_type.
+Result<Body::Form> body_form(const base::http::Request& request);
+Result<api::PatchType> patch_type(const base::http::Request& request);
+// Whether the client asks for aggregated discovery.
+bool wants_aggregated(const base::http::Request& request);
+std::string_view content_type(OutputForm::Encoding encoding);
+std::string pretty_text(const base::json::value& v);
+
+}  // namespace server

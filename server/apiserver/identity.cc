@@ -1,0 +1,16 @@
+#include "server/apiserver/identity.h"
+
+namespace server {
+
+UserInfo UserInfo::admin() { return {"system:admin", "", {"system:masters", "system:authenticated"}, {}}; }
+
+UserInfo UserInfo::controller(std::string name) {
+  return {"system:serviceaccount:kube-system:" + name, "",
+          {"system:masters", "system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"}, {}};
+}
+
+UserInfo UserInfo::node(std::string name) { return {"system:node:" + name, "", {"system:nodes", "system:authenticated"}, {}}; }
+
+UserInfo UserInfo::anonymous() { return {"system:anonymous", "", {"system:unauthenticated"}, {}}; }
+
+}  // namespace server
