@@ -140,6 +140,9 @@ class Slices {
   }
 
   void place(Group g) {
+    if (g.endpoints.empty())  // whatever slice there is will do to say so
+      for (const SlicePtr& s : existing_)
+        if (s->addressType == g.type && !deleting(s->metadata)) g.ports = s->ports;
     std::map<std::string, discovery::Endpoint> left;
     for (auto& e : g.endpoints) left.emplace(identity(e), std::move(e));
     struct Draft {

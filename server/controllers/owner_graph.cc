@@ -20,7 +20,22 @@ void OwnerGraph::unlink(const std::string& key, std::vector<std::string>* woken)
 bool OwnerGraph::put(const std::string& key, const api::meta::ObjectMeta& m) {
   std::scoped_lock lock(mutex_);
   if (auto o = owners_.find(m.uid); o != owners_.end()) o->second.presence = Presence::present;
+  std::vector<std::string> former;
+  if (auto it = entries_.find(key); it != entries_.end()) former = it->second.owners;
+  for (const std::string& uid : former) owners_[uid].dependents[""] = {};  // keeps what is known of them while the object is linked anew
   unlink(key, nullptr);
+  bool look = link(key, m);
+  for (const std::string& uid : former) {
+    auto o = owners_.find(uid);
+    if (o == owners_.end()) continue;
+    o->second.dependents.erase("");
+    if (o->second.dependents.empty()) owners_.erase(o);
+  }
+  return look;
+}
+
+// Requires mutex_.
+bool OwnerGraph::link(const std::string& key, const api::meta::ObjectMeta& m) {
   if (m.ownerReferences.empty()) return false;
   Entry& e = entries_[key];
   e.uid = m.uid;

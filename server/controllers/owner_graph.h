@@ -47,6 +47,7 @@ class OwnerGraph {
     std::string waiting;  // its key
   };
   void unlink(const std::string& key, std::vector<std::string>* woken);
+  bool link(const std::string& key, const api::meta::ObjectMeta& m);
 
   mutable std::mutex mutex_;
   std::unordered_map<std::string, Owner> owners_;  // by uid; those with dependents
