@@ -18,7 +18,6 @@ struct ControllerOptions {
   std::string cluster_cidr = "10.42.0.0/16";
   // A node whose lease is older is Unknown.
   base::Duration node_monitor_grace_period = std::chrono::seconds(50);
-  base::Duration event_ttl = std::chrono::hours(1);
   // Terminated pods beyond this number are removed, oldest first.
   size_t terminated_pod_threshold = 12500;
   // PEM of the CA that pods verify the API server with: published as kube-root-ca.crt in every namespace.

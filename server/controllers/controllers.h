@@ -20,7 +20,6 @@ Made make_taint_eviction(Context&);
 Made make_pod_gc(Context&);
 Made make_role_aggregation(Context&);
 Made make_load_balancer(Context&);
-Made make_event_cleaner(Context&);
 Made make_job(Context&);
 Made make_cronjob(Context&);
 Made make_daemonset(Context&);
