@@ -175,7 +175,10 @@ Task<Result<std::vector<ImagePtr>>> Importer::import_archive(std::string path, b
   job.limits.bytes = options_.max_image_bytes;
   job.limits.entries = options_.max_entries;
   auto unpacked = co_await unpack_layer(std::move(job), *source, {});
-  if (!unpacked) co_return std::unexpected(unpacked.error());
+  if (!unpacked) {
+    unpacked.error().message = fmt::format("failed to import {}: {}", path, unpacked.error().message);
+    co_return std::unexpected(unpacked.error());
+  }
   base::Fd root(::open(scratch.path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root) co_return base::errno_error("open " + scratch.path);
   Result<std::vector<ImagePtr>> images = invalid("it is neither a docker-save archive nor an OCI layout");

@@ -2,7 +2,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <charconv>
 
 namespace runtime {
 
@@ -32,22 +34,29 @@ class FileBlob final : public BlobSource {
 
 class ResponseBlob final : public BlobSource {
  public:
-  explicit ResponseBlob(std::unique_ptr<base::http::ClientResponse> response) : response_(std::move(response)) {}
+  explicit ResponseBlob(std::unique_ptr<base::http::ClientResponse> response) : response_(std::move(response)) {
+    std::string_view length = response_->headers.get("Content-Length");
+    uint64_t value = 0;
+    if (!length.empty() && std::from_chars(length.data(), length.data() + length.size(), value).ec == std::errc()) left_ = value;
+  }
   Task<Result<size_t>> read(std::span<char> into) override {
     // Small pieces are gathered, so that each hand-over to the unpacker is worth its cost.
     size_t have = 0;
-    while (have < into.size()) {
+    // Once all of a body of known length has been read the connection belongs to the pool again.
+    while (have < into.size() && left_ != 0) {
       response_->stream().set_read_deadline(base::Clock::now() + 60s);
       auto n = co_await response_->read(into.subspan(have));
       if (!n) co_return std::unexpected(n.error());
       if (*n == 0) break;
       have += *n;
+      left_ -= std::min<uint64_t>(*n, left_);
     }
     co_return have;
   }
 
  private:
   std::unique_ptr<base::http::ClientResponse> response_;
+  uint64_t left_ = UINT64_MAX;  // of the body; unknown: no end but that of the stream
 };
 
 }  // namespace

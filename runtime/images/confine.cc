@@ -23,7 +23,7 @@ namespace {
 // The directory bound onto itself becomes the root of a mount namespace in which nothing else is left.
 Result<> change_root(int directory) {
   if (::fchdir(directory) != 0) return base::errno_error("enter the directory to unpack into");
-  if (::unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) != 0) return base::errno_error("unshare");
+  if (::unshare(CLONE_NEWNS) != 0) return base::errno_error("unshare");
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return base::errno_error("make mounts private");
   char path[4096];
   if (!::getcwd(path, sizeof path)) return base::errno_error("getcwd");

@@ -1,5 +1,5 @@
-// Locks the calling single-threaded process into one directory: own mount, network, IPC and UTS namespaces, the directory as its root, few capabilities, no
-// new privileges, no system call that starts or watches another process, opens a socket or changes mounts.
+// Locks the calling single-threaded process into one directory: own mount namespace, the directory as its root, few capabilities, no new
+// privileges, no system call that starts or watches another process, opens a socket or changes mounts.
 #pragma once
 
 #include "base/error.h"

@@ -355,7 +355,10 @@ class Unpacker {
       bool allowed = k == "security.capability" || (k.starts_with("user.") && !k.starts_with("user.overlay."));
       if (!allowed) continue;
       if ((total += k.size() + size) > limits_.xattr_bytes) return refuse(name, "its extended attributes are too large");
-      if (::fsetxattr(fd, key, value, size, 0) != 0 && errno != ENOTSUP) return system_error(name, fmt::format("set the attribute {}", k.substr(0, 64)));
+      if (::fsetxattr(fd, key, value, size, 0) == 0 || errno == ENOTSUP) continue;
+      // ENOSPC is also what a file system says whose inodes hold no more.
+      if (errno == ENOSPC || errno == E2BIG || errno == ERANGE) return refuse(name, "its extended attributes are too large for the file system");
+      return system_error(name, fmt::format("set the attribute {}", k.substr(0, 64)));
     }
     return {};
   }
