@@ -16,8 +16,9 @@ uint32_t Cluster::slot(const std::string& name) {
     nodes_.emplace_back();
     auto& l = lanes_;
     for (auto* v : {&l.free_cpu, &l.free_memory, &l.free_ephemeral, &l.free_pods}) v->push_back(-1);
-    for (auto* v : {&l.cpu_capacity, &l.memory_capacity, &l.scored_cpu, &l.scored_memory}) v->push_back(0);
+    for (auto* v : {&l.cpu_share, &l.memory_share, &l.scored_cpu, &l.scored_memory}) v->push_back(0);
     l.taints.push_back(0);
+    l.present.push_back(0);
     l.schedulable.push_back(0);
   }
   nodes_[i] = Entry{};
@@ -44,8 +45,9 @@ void Cluster::refresh(uint32_t i) {
   l.free_memory[i] = there ? a.memory - e.requested.memory : -1;
   l.free_ephemeral[i] = there ? a.ephemeral - e.requested.ephemeral : -1;
   l.free_pods[i] = there ? a.pods - e.requested.pods : -1;
-  l.cpu_capacity[i] = double(a.cpu);
-  l.memory_capacity[i] = double(a.memory);
+  l.cpu_share[i] = a.cpu > 0 ? 1 / double(a.cpu) : 0;
+  l.memory_share[i] = a.memory > 0 ? 1 / double(a.memory) : 0;
+  l.present[i] = there;
   l.schedulable[i] = there && !e.node.unschedulable;
 }
 

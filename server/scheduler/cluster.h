@@ -23,9 +23,10 @@ class Cluster {
   // free = allocatable - requested; negative on an absent node, so that nothing fits there.
   struct Lanes {
     std::vector<int64_t> free_cpu, free_memory, free_ephemeral, free_pods;
-    std::vector<double> cpu_capacity, memory_capacity, scored_cpu, scored_memory;
+    std::vector<double> cpu_share, memory_share;  // 1 / allocatable; 0: nothing is allocatable
+    std::vector<double> scored_cpu, scored_memory;
     std::vector<uint32_t> taints;     // index into taint_sets()
-    std::vector<uint8_t> schedulable;  // present and not cordoned
+    std::vector<uint8_t> present, schedulable;  // schedulable: and not cordoned
   };
   struct Image {
     int64_t size = 0;

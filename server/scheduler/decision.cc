@@ -28,8 +28,9 @@ Decision decide(const Cluster& cluster, const Pod& pod, uint32_t turn) {
   std::vector<uint32_t> fit;
   const auto count = uint32_t(cluster.nodes().size());
   fit.reserve(count);
+  const auto& present = cluster.lanes().present;
   for (uint32_t i = 0; i < count; ++i)
-    if (cluster.nodes()[i].present && filter.check(i) == Verdict::fits) fit.push_back(i);
+    if (present[i] && filter.check(i) == Verdict::fits) fit.push_back(i);
 
   if (!fit.empty()) {
     if (fit.size() == 1) {
@@ -51,7 +52,7 @@ Decision decide(const Cluster& cluster, const Pod& pod, uint32_t turn) {
   }
   std::map<std::string, int> reasons;
   for (uint32_t i = 0; i < count; ++i) {
-    if (!cluster.nodes()[i].present) continue;
+    if (!present[i]) continue;
     Verdict v = filter.check(i);
     for (std::string& r : filter.reasons(i, v)) ++reasons[r];
     if (helped_by_preemption(v)) out.preemptable.push_back(i);
