@@ -1,0 +1,82 @@
+#include "runtime/container/paths.h"
+
+#include <string>
+#include <vector>
+
+#include "runtime/container/syscalls.h"
+
+namespace runtime {
+
+using base::Fd;
+
+namespace {
+
+uint64_t resolve_flags(Resolve r) { return RESOLVE_NO_MAGICLINKS | (r == Resolve::in_root ? RESOLVE_IN_ROOT : RESOLVE_BENEATH); }
+
+std::vector<std::string> components(std::string_view path) {
+  std::vector<std::string> parts;
+  while (!path.empty()) {
+    size_t slash = path.find('/');
+    std::string_view part = path.substr(0, slash);
+    if (!part.empty() && part != ".") parts.emplace_back(part);
+    if (slash == std::string_view::npos) break;
+    path.remove_prefix(slash + 1);
+  }
+  return parts;
+}
+
+std::string relative(std::string_view path) {
+  while (path.starts_with('/')) path.remove_prefix(1);
+  return path.empty() ? "." : std::string(path);
+}
+
+}  // namespace
+
+Fd open_below(int root, std::string_view path, int flags, Resolve resolve) {
+  if (path.find('\0') != std::string_view::npos) {
+    errno = EINVAL;
+    return Fd();
+  }
+  return sys::openat2(root, relative(path).c_str(), flags, resolve_flags(resolve));
+}
+
+base::Result<Fd> make_directory_below(int root, std::string_view path, mode_t mode, Resolve resolve) {
+  if (Fd there = open_below(root, path, O_PATH | O_DIRECTORY, resolve)) return there;
+  if (errno != ENOENT) return base::errno_error(path);
+  Fd current = sys::openat2(root, ".", O_PATH | O_DIRECTORY, RESOLVE_NO_MAGICLINKS);
+  if (!current) return base::errno_error(path);
+  std::string prefix;
+  for (const std::string& part : components(path)) {
+    if (!prefix.empty()) prefix += '/';
+    prefix += part;
+    // From the root each time: ".." and links inside mean what they mean there.
+    Fd next = open_below(root, prefix, O_PATH | O_DIRECTORY, resolve);
+    if (!next && errno == ENOENT) {
+      if (::mkdirat(current.get(), part.c_str(), mode) != 0) {
+        if (errno != EEXIST) return base::errno_error("mkdir " + std::string(path));
+        // Either made by another meanwhile or a dangling link; the open below tells, and follows no link.
+      }
+      next = sys::openat2(current.get(), part.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    }
+    if (!next) return base::errno_error(path);
+    current = std::move(next);
+  }
+  return current;
+}
+
+base::Result<Fd> make_file_below(int root, std::string_view path, Resolve resolve) {
+  if (Fd there = open_below(root, path, O_PATH, resolve)) return there;
+  if (errno != ENOENT) return base::errno_error(path);
+  auto parts = components(path);
+  if (parts.empty() || parts.back() == "..") return base::internal(std::string(path) + ": not a file name");
+  std::string parent;
+  for (size_t i = 0; i + 1 < parts.size(); ++i) parent += "/" + parts[i];
+  TRY(Fd dir, make_directory_below(root, parent.empty() ? "." : std::string_view(parent), 0755, resolve));
+  Fd file(::openat(dir.get(), parts.back().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
+  if (!file && errno != EEXIST) return base::errno_error("create " + std::string(path));
+  Fd handle = sys::openat2(dir.get(), parts.back().c_str(), O_PATH | O_NOFOLLOW, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+  if (!handle) return base::errno_error(path);
+  return handle;
+}
+
+}  // namespace runtime
