@@ -20,7 +20,8 @@ struct Upstream {
   uint16_t port = 53;
 };
 
-// Nameservers of a resolv.conf, without those that are this server or a loopback stub; a systemd-resolved stub leads to its real file.
+// Nameservers of a resolv.conf, without those that are this server. The stub of systemd-resolved (127.0.0.53) leads to the servers behind it;
+// other servers on loopback addresses work, because we run on the host. A loop through one of them ends here: identical questions are joined.
 // Empty when there is none: other names then get SERVFAIL.
 base::Result<std::vector<Upstream>> read_upstreams(const std::string& resolv_conf = "/etc/resolv.conf", const std::vector<Ip>& ourselves = {});
 

@@ -35,14 +35,19 @@ struct ServiceRecord {
 
 class Zone;
 
-// Collects services and builds the table. Not safe from several threads.
+// Keeps the services and builds tables of them. One builder lives on and is told the changes: build() makes only those namespaces
+// anew that changed. Not safe from several threads; the zones it makes are.
 class ZoneBuilder {
  public:
   explicit ZoneBuilder(std::string domain = "cluster.local");
   ~ZoneBuilder();
+  // Adds the service, or replaces the one of that name.
   void add(ServiceRecord service);
+  void remove(const std::string& ns, const std::string& name);
+  void clear();
   // Known namespaces: pod names (10-42-0-5.<ns>.pod.<domain>) answer in these only. Without any call, in every namespace.
   void add_namespace(std::string ns);
+  void remove_namespace(const std::string& ns);
   std::shared_ptr<const Zone> build(uint32_t serial = 1);
 
  private:
