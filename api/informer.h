@@ -71,6 +71,7 @@ class Informer final : public InformerBase {
                       [](std::string_view json) -> Result<Object> {
                         auto o = decode<T>(json);
                         if (!o) return std::unexpected(std::move(o).error());
+                        o->metadata.managedFields = {};  // a seventh of a pod, and nobody's business here
                         return std::make_shared<const T>(std::move(*o));
                       },
                       [](const void* o) -> const meta::ObjectMeta& { return static_cast<const T*>(o)->metadata; }},
