@@ -103,9 +103,14 @@ struct PodManager::State : std::enable_shared_from_this<PodManager::State> {
 
   // Directories of pods that neither the API nor the runtime knows.
   static Task<> remove_leftovers(std::shared_ptr<State> self, std::set<std::string> keep) {
+    // Pods that arrive meanwhile have a worker before they have a directory.
+    auto kept = [&](const std::string& uid) {
+      std::scoped_lock lock(self->mutex);
+      return keep.contains(uid) || self->workers.contains(uid);
+    };
     auto dirs = co_await base::offload([self] { return directories(self->context.pods_dir); });
     for (const auto& uid : dirs) {
-      if (keep.contains(uid)) continue;
+      if (kept(uid)) continue;
       VolumeSettings settings{self->context.pods_dir + "/" + uid, self->context.memory_dir + "/" + uid};
       auto removed = co_await PodVolumes::remove(settings);
       (void)removed;
@@ -113,11 +118,15 @@ struct PodManager::State : std::enable_shared_from_this<PodManager::State> {
     auto logs = co_await base::offload([self] { return directories(self->context.logs_dir); });
     for (const auto& name : logs) {
       std::string uid = name.substr(name.rfind('_') + 1);
-      if (keep.contains(uid)) continue;
+      if (kept(uid)) continue;
       auto removed = co_await base::offload([path = self->context.logs_dir + "/" + name] { return base::remove_all(path); });
       (void)removed;
     }
     if (network::Pods* network = self->context.network()) {
+      {
+        std::scoped_lock lock(self->mutex);
+        for (const auto& [uid, w] : self->workers) keep.insert(uid);
+      }
       std::vector<std::string> ids(keep.begin(), keep.end());
       auto collected = co_await base::offload([network, ids] { return network->collect(ids); });
       if (!collected) base::log::warn("agent", "collecting pod links: {}", collected.error().message);
