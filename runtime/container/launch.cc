@@ -297,10 +297,8 @@ Result<> prepare_container(const LaunchPlan& plan, Identity& who, std::vector<st
 Result<> prepare_exec(const ExecPlan& plan) {
   if (::setsid() < 0) return base::errno_error("setsid");
   CHECK_OK(join_cgroups(*plan.cgroup));
-  Fd pidfd(sys::pidfd_open(plan.target));
-  if (!pidfd) return base::errno_error("open the container's process");
   // Network, IPC and UTS are the supervisor's own; the PID namespace was set before the clone.
-  if (::setns(pidfd.get(), CLONE_NEWNS | CLONE_NEWCGROUP) != 0) return base::errno_error("enter the container's namespaces");
+  if (::setns(plan.target, CLONE_NEWNS | CLONE_NEWCGROUP) != 0) return base::errno_error("enter the container's namespaces");
   Fd terminal, peer;
   if (plan.tty) {
     Fd root(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));

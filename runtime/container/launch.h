@@ -33,7 +33,7 @@ struct LaunchPlan {
 };
 
 struct ExecPlan {
-  pid_t target = 0;          // the container's first process, a child of the caller
+  int target = -1;           // a pidfd of the container's first process
   std::vector<std::string> argv, env;
   std::string cwd;
   Identity identity;

@@ -40,21 +40,37 @@ Fd open_below(int root, std::string_view path, int flags, Resolve resolve) {
   return sys::openat2(root, relative(path).c_str(), flags, resolve_flags(resolve));
 }
 
-base::Result<Fd> make_directory_below(int root, std::string_view path, mode_t mode, Resolve resolve) {
+namespace {
+
+// The text of the link `name` in dir; empty when it is none.
+std::string link_target(int dir, const std::string& name) {
+  char text[4096];
+  ssize_t n = ::readlinkat(dir, name.c_str(), text, sizeof text);
+  return n > 0 ? std::string(text, static_cast<size_t>(n)) : std::string();
+}
+
+base::Result<Fd> make_directory(int root, std::string_view path, mode_t mode, Resolve resolve, int links) {
   if (Fd there = open_below(root, path, O_PATH | O_DIRECTORY, resolve)) return there;
   if (errno != ENOENT) return base::errno_error(path);
   Fd current = sys::openat2(root, ".", O_PATH | O_DIRECTORY, RESOLVE_NO_MAGICLINKS);
   if (!current) return base::errno_error(path);
   std::string prefix;
-  for (const std::string& part : components(path)) {
-    if (!prefix.empty()) prefix += '/';
-    prefix += part;
+  auto parts = components(path);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const std::string& part = parts[i];
+    std::string parent = prefix;
+    prefix += (prefix.empty() ? "" : "/") + part;
     // From the root each time: ".." and links inside mean what they mean there.
     Fd next = open_below(root, prefix, O_PATH | O_DIRECTORY, resolve);
     if (!next && errno == ENOENT) {
-      if (::mkdirat(current.get(), part.c_str(), mode) != 0) {
-        if (errno != EEXIST) return base::errno_error("mkdir " + std::string(path));
-        // Either made by another meanwhile or a dangling link; the open below tells, and follows no link.
+      int made = ::mkdirat(current.get(), part.c_str(), mode);
+      if (made != 0 && errno != EEXIST) return base::errno_error("mkdir " + std::string(path));
+      if (std::string to = made != 0 ? link_target(current.get(), part) : ""; !to.empty()) {
+        // A link to what is not there yet (/var/run -> /run in an image without /run): that is made instead.
+        if (links == 0 || (resolve == Resolve::beneath && to.starts_with('/'))) return base::errno_error(path, ELOOP);
+        std::string whole = to.starts_with('/') ? to : parent + "/" + to;
+        while (++i < parts.size()) whole += "/" + parts[i];
+        return make_directory(root, whole, mode, resolve, links - 1);
       }
       next = sys::openat2(current.get(), part.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
     }
@@ -62,6 +78,12 @@ base::Result<Fd> make_directory_below(int root, std::string_view path, mode_t mo
     current = std::move(next);
   }
   return current;
+}
+
+}  // namespace
+
+base::Result<Fd> make_directory_below(int root, std::string_view path, mode_t mode, Resolve resolve) {
+  return make_directory(root, path, mode, resolve, 40);
 }
 
 base::Result<Fd> make_file_below(int root, std::string_view path, Resolve resolve) {

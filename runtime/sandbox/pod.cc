@@ -659,7 +659,9 @@ void Pod::exec(ExecRequest request, Respond respond) {
 Result<> Pod::launch_session(Exec& e, Container& c, const ExecSpec& spec) {
   TRY(Cgroups::Entry entry, cgroups_.open(c.cgroup));
   ExecPlan plan;
-  plan.target = c.pid;
+  Fd target(sys::pidfd_open(c.pid));
+  if (!target) return base::errno_error("open the container's process");
+  plan.target = target.get();
   plan.argv = spec.argv;
   std::vector<std::string> env = c.env;
   env.insert(env.end(), spec.add_env.begin(), spec.add_env.end());
