@@ -21,7 +21,7 @@ base::Result<base::json::value> from_protobuf_message(const Type& type, std::str
 base::Result<std::string> to_protobuf(const base::json::value& object);
 std::string to_protobuf_message(const Type& type, const base::json::value& object);
 
-// One frame of a watch stream: 4 bytes of length, then the enveloped meta.v1 WatchEvent around an enveloped object.
+// One frame of a watch stream: 4 bytes of length, then a meta.v1 WatchEvent (itself without envelope) around an enveloped object.
 std::string protobuf_watch_frame(std::string_view event_type, std::string_view enveloped_object);
 
 }  // namespace api
