@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <set>
 
-#include <boost/json/serialize.hpp>
 #include <fmt/format.h>
 
 #include "base/bytes.h"
 #include "base/time.h"
+#include "server/apiserver/registry/json_text.h"
 
 namespace server {
 namespace {
@@ -130,13 +130,11 @@ std::set<std::string> finalizer_set(const object& meta) {
   return out;
 }
 
-void append(std::string& out, const value& v) { out += boost::json::serialize(v); }
-
 void append_member(std::string& out, std::string_view name, const value& v) {
   if (out.back() != '{') out += ',';
-  append(out, value(name));
+  append_json_string(out, name);
   out += ':';
-  append(out, v);
+  append_json(out, v);
 }
 
 void append_metadata(std::string& out, const object& meta, size_t& revision_offset) {
