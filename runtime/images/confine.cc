@@ -79,9 +79,10 @@ Result<> filter_system_calls() {
 Result<> confine_to(int directory) {
   ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   CHECK_OK(change_root(directory));
-  rlimit none{0, 0}, memory{1u << 30, 1u << 30}, files{64, 64};
+  rlimit none{0, 0}, files{64, 64};
   ::setrlimit(RLIMIT_CORE, &none);
 #if !defined(__SANITIZE_ADDRESS__) && !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
+  rlimit memory{1u << 30, 1u << 30};  // sanitizers reserve more than that
   ::setrlimit(RLIMIT_AS, &memory);
 #endif
   ::setrlimit(RLIMIT_NOFILE, &files);
