@@ -53,8 +53,9 @@ inline Built build_image(const std::vector<std::string>& layers, std::vector<std
 
 class FakeRegistry {
  public:
-  explicit FakeRegistry(base::Runtime& runtime) {
+  explicit FakeRegistry(base::Runtime& runtime, base::http::TlsContextPtr tls = nullptr) {
     base::http::ServerOptions options;
+    options.tls = std::move(tls);
     options.address = "127.0.0.1";
     server_ = std::make_unique<base::http::Server>(runtime, options, [this](base::http::Request& q, base::http::Response& r) { return serve(q, r); });
     auto started = server_->start();

@@ -308,3 +308,37 @@ TEST_CASE("a tag that moves leaves the old image untagged; shared layers stay wh
     CHECK(must(images.layers(*images.find(reference))).size() == 2);
   });
 }
+
+TEST_CASE("a registry with a private CA is trusted by its file, or not at all, or unseen") {
+  if (!base::exists("/usr/bin/openssl")) {
+    WARN("skipped: openssl is not installed");
+    return;
+  }
+  Place place;
+  std::string command = fmt::format(
+      "cd {} && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out ca.pem -days 2 -subj /CN=registry "
+      "-addext subjectAltName=IP:127.0.0.1 >/dev/null 2>&1",
+      place.path);
+  REQUIRE(::system(command.c_str()) == 0);
+  with_runtime([&](base::Runtime& runtime) -> Task<> {
+    base::http::TlsServerOptions server;
+    server.identity = {must(base::read_file(place.path + "/ca.pem")), must(base::read_file(place.path + "/key.pem"))};
+    FakeRegistry registry(runtime, must(base::http::make_server_context(server)));
+    registry.add("app", "v1", build_image({layer_tar("tls")}));
+    enum { none, ca, unseen };
+    for (int how : {none, ca, unseen}) {
+      INFO(how);
+      auto options = options_in(place);
+      options.root += std::to_string(how);
+      auto& host = options.registries.hosts[registry.host()];
+      if (how == ca) host.ca_file = place.path + "/ca.pem";
+      host.insecure_skip_verify = how == unseen;
+      Images images(runtime, options);
+      must(co_await images.start());
+      auto image = co_await pull(images, registry.host() + "/app:v1");
+      CHECK(image.has_value() == (how != none));
+      co_await images.stop();
+    }
+    co_await registry.stop();
+  });
+}
