@@ -1,6 +1,7 @@
 #include "ingress/ingress.h"
 
 #include <map>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -43,6 +44,7 @@ struct Ingress::Impl : std::enable_shared_from_this<Impl> {
   api::Informer<networking::Ingress>& ingresses;
   api::Informer<api::core::Service>& services;
   api::Informer<api::discovery::EndpointSlice>& slices;
+  api::Informer<networking::IngressClass>& classes;
   api::Informer<api::core::Secret>& secrets;
   Proxy proxy;
   base::http::TlsContextPtr fallback_certificate;
@@ -62,12 +64,18 @@ struct Ingress::Impl : std::enable_shared_from_this<Impl> {
         ingresses(informers.get<networking::Ingress>()),
         services(informers.get<api::core::Service>()),
         slices(informers.get<api::discovery::EndpointSlice>()),
-        secrets(informers.get<api::core::Secret>({}, {.label_selector = {}, .field_selector = "type=kubernetes.io/tls"})) {
+        classes(informers.get<networking::IngressClass>()),
+        secrets(informers.get<api::core::Secret>({}, {.label_selector = {}, .field_selector = "type=kubernetes.io/tls"})),
+        proxy(r) {
     slices.add_index("service", [](const api::discovery::EndpointSlice& s) {
       auto it = s.metadata.labels.find("kubernetes.io/service-name");
       return it == s.metadata.labels.end() ? std::vector<std::string>() : std::vector{s.metadata.namespace_ + "/" + it->second};
     });
     ingresses.on_change([this](auto&, auto&) {
+      routes_changed.notify();
+      status_changed.notify();
+    });
+    classes.on_change([this](auto&, auto&) {
       routes_changed.notify();
       status_changed.notify();
     });
@@ -133,9 +141,18 @@ struct Ingress::Impl : std::enable_shared_from_this<Impl> {
     return slot.second;
   }
 
+  // Ours by name, and every class that names our controller.
+  std::set<std::string> served_classes() const {
+    std::set<std::string> out{options.ingress_class};
+    for (const auto& c : classes.list()) {
+      if (c->spec.controller == "appliance.dev/ingress") out.insert(c->metadata.name);
+    }
+    return out;
+  }
+
   void rebuild() {
     Snapshot s;
-    s.ingress_class = options.ingress_class;
+    s.classes = served_classes();
     s.ingresses = ingresses.list();
     s.service = [this](const std::string& ns, const std::string& name) { return services.get(ns, name); };
     s.secret = [this](const std::string& ns, const std::string& name) { return secrets.get(ns, name); };
@@ -148,7 +165,11 @@ struct Ingress::Impl : std::enable_shared_from_this<Impl> {
   }
 
   Task<> follow_routes() {
-    co_await informers.wait_synced();
+    // Certificates may come later (or be out of reach): plain HTTP does not wait for them.
+    co_await ingresses.wait_synced();
+    co_await services.wait_synced();
+    co_await slices.wait_synced();
+    co_await classes.wait_synced();
     for (;;) {
       uint64_t seen = routes_changed.version();
       rebuild();
@@ -189,13 +210,16 @@ struct Ingress::Impl : std::enable_shared_from_this<Impl> {
   Task<> follow_status() {
     auto& nodes = informers.get<api::core::Node>();
     nodes.on_change([this](auto&, auto&) { status_changed.notify(); });
-    co_await informers.wait_synced();
+    co_await ingresses.wait_synced();
+    co_await classes.wait_synced();
+    co_await nodes.wait_synced();
     for (;;) {
       uint64_t seen = status_changed.version();
+      auto served = served_classes();
       auto wanted = addresses(nodes.list());
       bool failed = false;
       for (const auto& ingress : ingresses.list()) {
-        if (!serves(*ingress, options.ingress_class)) continue;
+        if (!serves(*ingress, served)) continue;
         if (ingress->status.loadBalancer && ingress->status.loadBalancer->ingress == wanted) continue;
         if (!ingress->status.loadBalancer && wanted.empty()) continue;
         networking::Ingress changed = *ingress;
@@ -225,9 +249,7 @@ struct Ingress::Impl : std::enable_shared_from_this<Impl> {
       o.port = l.port;
       o.tls = tls;
       bool secured = tls != nullptr;
-      return std::make_unique<base::http::Server>(runtime, o, [this, secured](base::http::Request& request, base::http::Response& response) {
-        return proxy.handle(request, response, secured);
-      });
+      return std::make_unique<base::http::Server>(runtime, o, proxy.lanes(), proxy.factory(secured, l.port));
     };
     http = make(plain, nullptr);
     https = make(secure, fallback_certificate);
@@ -251,7 +273,7 @@ Task<> Ingress::stop() {
   co_await impl_->informers.stop();
   if (impl_->http) co_await impl_->http->stop();
   if (impl_->https) co_await impl_->https->stop();
-  impl_->proxy.close_idle();
+  co_await impl_->proxy.stop();
 }
 
 }  // namespace ingress

@@ -51,6 +51,16 @@ base::Result<std::string> canonical_path(std::string_view raw) {
   return out;
 }
 
+bool is_canonical_path(std::string_view path) {
+  if (path.empty() || path[0] != '/') return false;
+  char before = 0;
+  for (char c : path) {
+    if (static_cast<unsigned char>(c) < 0x21 || c == 0x7f || c == '%' || c == '\\' || (c == '.' && before == '/')) return false;
+    before = c;
+  }
+  return true;
+}
+
 bool path_has_prefix(std::string_view path, std::string_view prefix) {
   while (prefix.size() > 1 && prefix.ends_with('/')) prefix.remove_suffix(1);
   if (prefix == "/" || prefix.empty()) return true;

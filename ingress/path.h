@@ -12,6 +12,9 @@ namespace ingress {
 // differently: encoded slashes, backslashes, NUL and control characters, dot segments, broken encodings.
 base::Result<std::string> canonical_path(std::string_view raw);
 
+// Whether the path is plainly canonical already: a quick test that may say no to some that are.
+bool is_canonical_path(std::string_view path);
+
 // Whether `path` is `prefix` or lies below it, element by element: /a covers /a and /a/b, not /ab (Ingress pathType Prefix).
 bool path_has_prefix(std::string_view path, std::string_view prefix);
 

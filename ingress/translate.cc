@@ -25,10 +25,10 @@ bool annotated(const api::meta::ObjectMeta& m, const std::string& name, std::str
 
 }  // namespace
 
-bool serves(const api::networking::Ingress& i, const std::string& ingress_class) {
-  if (!i.spec.ingressClassName.empty()) return i.spec.ingressClassName == ingress_class;
+bool serves(const api::networking::Ingress& i, const std::set<std::string>& classes) {
+  if (!i.spec.ingressClassName.empty()) return classes.contains(i.spec.ingressClassName);
   auto it = i.metadata.annotations.find("kubernetes.io/ingress.class");
-  return it == i.metadata.annotations.end() || it->second == ingress_class;
+  return it == i.metadata.annotations.end() || classes.contains(it->second);
 }
 
 RouteTable translate(const Snapshot& snapshot) {
@@ -40,7 +40,7 @@ RouteTable translate(const Snapshot& snapshot) {
     return std::tie(x.creationTimestamp, x.namespace_, x.name) < std::tie(y.creationTimestamp, y.namespace_, y.name);
   });
   for (const auto& ingress : ingresses) {
-    if (!serves(*ingress, snapshot.ingress_class)) continue;
+    if (!serves(*ingress, snapshot.classes)) continue;
     const std::string& ns = ingress->metadata.namespace_;
     auto host_of = [&](const std::string& name) -> Host& {
       if (name.starts_with("*.")) return table.wildcards[name.substr(2)];

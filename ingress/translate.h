@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,7 @@
 namespace ingress {
 
 struct Snapshot {
-  std::string ingress_class;  // the name this controller serves
+  std::set<std::string> classes;  // names of the IngressClasses that are served
   std::vector<std::shared_ptr<const api::networking::Ingress>> ingresses;
   std::function<std::shared_ptr<const api::core::Service>(const std::string& ns, const std::string& name)> service;
   std::function<std::shared_ptr<const api::core::Secret>(const std::string& ns, const std::string& name)> secret;
@@ -25,7 +26,7 @@ struct Snapshot {
 };
 
 // Whether this controller serves the object: by class name, by the old annotation, or because it names none.
-bool serves(const api::networking::Ingress& ingress, const std::string& ingress_class);
+bool serves(const api::networking::Ingress& ingress, const std::set<std::string>& classes);
 
 RouteTable translate(const Snapshot& snapshot);
 

@@ -5,69 +5,82 @@
 namespace ingress {
 namespace {
 
-std::string key_of(const Endpoint& e) { return fmt::format("{}:{}", e.host, e.port); }
+// "10.42.0.7:8080" in a buffer of the caller's.
+std::string_view key_of(const Endpoint& e, std::span<char> into) {
+  auto end = fmt::format_to_n(into.data(), into.size(), "{}:{}", e.host, e.port);
+  return {into.data(), std::min(end.size, into.size())};
+}
 
 }  // namespace
 
-base::Task<base::Result<Connection>> Upstream::acquire(Endpoint endpoint, bool fresh) {
-  auto executor = co_await base::this_executor();
-  while (!fresh) {
-    Connection kept;
-    {
-      std::scoped_lock lock(mutex_);
-      auto it = idle_.find(key_of(endpoint));
-      if (it == idle_.end() || it->second.empty()) break;
-      kept = std::move(it->second.back());
-      it->second.pop_back();
-    }
-    if (base::Clock::now() - kept.idle_since < kIdleTime && kept.stream->quiet() && kept.stream->move_to(executor)) {
-      kept.reused = true;
-      co_return kept;
+bool Upstream::take(const Endpoint& endpoint, bool probe, BackendConnection& out) {
+  char text[300];
+  auto it = idle_.find(key_of(endpoint, text));
+  if (it == idle_.end()) return false;
+  auto now = base::Clock::now();
+  while (!it->second.empty()) {
+    out = std::move(it->second.back());
+    it->second.pop_back();
+    if (now - out.idle_since < kIdleTime && (!probe || out.stream->quiet())) {
+      out.reused = true;
+      return true;
     }
   }
-  CO_TRY(auto stream, co_await base::http::connect_tcp(endpoint.host, endpoint.port, std::chrono::seconds(2)));
-  Connection made;
-  made.stream = std::move(stream);
+  out = {};
+  return false;
+}
+
+base::Task<base::Result<BackendConnection>> Upstream::connect(Endpoint endpoint) {
+  auto stream = co_await base::http::connect_tcp(endpoint.host, endpoint.port, kConnectTime);
+  char text[300];
+  std::string_view key = key_of(endpoint, text);
+  if (!stream) {
+    unreachable_.insert_or_assign(std::string(key), base::Clock::now() + kAvoidTime);
+    co_return std::unexpected(std::move(stream.error()));
+  }
+  if (!unreachable_.empty()) unreachable_.erase(std::string(key));
+  BackendConnection made;
+  made.stream = std::move(*stream);
   co_return made;
 }
 
-void Upstream::release(const Endpoint& endpoint, Connection connection) {
-  auto now = base::Clock::now();
-  connection.idle_since = now;
-  connection.stream->set_read_deadline(std::nullopt);
-  connection.stream->set_write_deadline(std::nullopt);
-  bool due = false;
-  {
-    std::scoped_lock lock(mutex_);
-    auto& list = idle_[key_of(endpoint)];
-    if (list.size() < kIdlePerEndpoint) list.push_back(std::move(connection));
-    due = now >= next_sweep_;
-    if (due) next_sweep_ = now + kIdleTime;
+void Upstream::release(const Endpoint& endpoint, BackendConnection connection) {
+  char text[300];
+  std::string_view key = key_of(endpoint, text);
+  auto it = idle_.find(key);
+  if (it == idle_.end()) it = idle_.emplace(std::string(key), std::vector<BackendConnection>()).first;
+  if (it->second.size() >= kIdlePerEndpoint) return;
+  connection.buffer.shrink(16 * 1024);
+  connection.idle_since = base::Clock::now();
+  it->second.push_back(std::move(connection));
+  if (sleeping_) {
+    sleeping_ = false;
+    released_.notify();
   }
-  if (due) sweep(now);
 }
 
-void Upstream::sweep(base::TimePoint now) {
-  std::vector<Connection> dropped;
-  std::scoped_lock lock(mutex_);
-  for (auto it = idle_.begin(); it != idle_.end();) {
-    auto& list = it->second;
-    for (auto c = list.begin(); c != list.end();) {
-      if (now - c->idle_since < kIdleTime) {
-        ++c;
-        continue;
-      }
-      dropped.push_back(std::move(*c));
-      c = list.erase(c);
+bool Upstream::avoid(const Endpoint& endpoint) const {
+  if (unreachable_.empty()) return false;
+  char text[300];
+  auto it = unreachable_.find(key_of(endpoint, text));
+  return it != unreachable_.end() && base::Clock::now() < it->second;
+}
+
+base::Task<> Upstream::keep_clean() {
+  for (;;) {
+    uint64_t seen = released_.version();
+    if (idle_.empty()) {
+      sleeping_ = true;
+      co_await released_.wait(seen);
     }
-    it = list.empty() ? idle_.erase(it) : std::next(it);
+    co_await base::sleep_for(kIdleTime);
+    auto now = base::Clock::now();
+    std::erase_if(unreachable_, [&](const auto& e) { return e.second <= now; });
+    for (auto it = idle_.begin(); it != idle_.end();) {
+      std::erase_if(it->second, [&](const BackendConnection& c) { return now - c.idle_since >= kIdleTime; });
+      it = it->second.empty() ? idle_.erase(it) : std::next(it);
+    }
   }
-}
-
-void Upstream::close_all() {
-  std::map<std::string, std::vector<Connection>> all;
-  std::scoped_lock lock(mutex_);
-  all.swap(idle_);
 }
 
 }  // namespace ingress

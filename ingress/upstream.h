@@ -1,9 +1,8 @@
-// Connections to backends, kept alive and shared by all client connections of this process. Thread-safe.
+// Connections to backends of one lane: kept alive, shared by the client connections of that lane. Used on the lane's strand only.
 #pragma once
 
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -13,7 +12,7 @@
 
 namespace ingress {
 
-struct Connection {
+struct BackendConnection {
   std::unique_ptr<base::http::Stream> stream;
   base::http::ReadBuffer buffer;
   bool reused = false;
@@ -24,18 +23,25 @@ class Upstream {
  public:
   static constexpr size_t kIdlePerEndpoint = 64;
   static constexpr base::Duration kIdleTime = std::chrono::seconds(30);
-  // A kept connection that is still quiet, moved to the caller's strand, or a new one. `fresh`: a new one in any case.
-  base::Task<base::Result<Connection>> acquire(Endpoint endpoint, bool fresh);
+  static constexpr base::Duration kConnectTime = std::chrono::seconds(3);
+  static constexpr base::Duration kAvoidTime = std::chrono::seconds(5);
+
+  // The kept connection used last, or nothing. With `probe` it is known to be alive; otherwise only the write or the read tells.
+  bool take(const Endpoint& endpoint, bool probe, BackendConnection& out);
+  base::Task<base::Result<BackendConnection>> connect(Endpoint endpoint);
   // Takes back a connection whose exchange is complete.
-  void release(const Endpoint& endpoint, Connection connection);
-  // Closes what has been idle too long; run from time to time by those who release.
-  void sweep(base::TimePoint now);
-  void close_all();
+  void release(const Endpoint& endpoint, BackendConnection connection);
+  // Endpoints that could not be reached a moment ago come last.
+  bool avoid(const Endpoint& endpoint) const;
+  // Closes what has been idle too long; until cancelled.
+  base::Task<> keep_clean();
+  void close_all() { idle_.clear(); }
 
  private:
-  std::mutex mutex_;
-  std::map<std::string, std::vector<Connection>> idle_;
-  base::TimePoint next_sweep_{};
+  std::map<std::string, std::vector<BackendConnection>, std::less<>> idle_;
+  std::map<std::string, base::TimePoint, std::less<>> unreachable_;
+  base::Event released_;
+  bool sleeping_ = true;  // keep_clean waits for a first release
 };
 
 }  // namespace ingress

@@ -31,6 +31,7 @@ struct Server::Impl : std::enable_shared_from_this<Server::Impl> {
   struct Entry {
     Executor strand;
     asio::cancellation_signal cancel;
+    size_t lane = 0;
     std::shared_ptr<Connection> connection;
     bool finishing = false;
   };
@@ -39,6 +40,8 @@ struct Server::Impl : std::enable_shared_from_this<Server::Impl> {
   Runtime& runtime;
   ServerOptions options;
   Handler handler;
+  std::vector<Executor> lanes;
+  ConnectionFactory factory;  // null: connections with the handler
   uint16_t port = 0;
 
   std::mutex mutex;
@@ -100,7 +103,7 @@ struct Server::Impl : std::enable_shared_from_this<Server::Impl> {
       }
       stream = std::move(*secured);
     }
-    auto connection = make_connection(std::move(stream), handler, options.limits);
+    auto connection = factory ? factory(std::move(stream), entry->lane) : make_connection(std::move(stream), handler, options.limits);
     entry->connection = connection;
     if (entry->finishing) connection->finish();
     co_await connection->serve();
@@ -110,6 +113,7 @@ struct Server::Impl : std::enable_shared_from_this<Server::Impl> {
     auto self = shared_from_this();
     asio::posix::stream_descriptor socket(entry->strand, listener.release());
     bool complained = false;
+    size_t turn = 0;
     for (;;) {
       uint64_t seen = changed.version();
       if (count() > options.max_connections) {
@@ -122,7 +126,8 @@ struct Server::Impl : std::enable_shared_from_this<Server::Impl> {
       if (fd) {
         complained = false;
         auto connection = std::make_shared<Entry>();
-        connection->strand = runtime.strand();
+        connection->lane = lanes.empty() ? 0 : turn++ % lanes.size();
+        connection->strand = lanes.empty() ? runtime.strand() : lanes[connection->lane];
         launch(connection, serve(connection, std::move(fd), format_address(address)));
         continue;
       }
@@ -198,6 +203,11 @@ struct Server::Impl : std::enable_shared_from_this<Server::Impl> {
 
 Server::Server(Runtime& runtime, ServerOptions options, Handler handler)
     : impl_(std::make_shared<Impl>(runtime, std::move(options), std::move(handler))) {}
+Server::Server(Runtime& runtime, ServerOptions options, std::vector<Executor> lanes, ConnectionFactory factory)
+    : impl_(std::make_shared<Impl>(runtime, std::move(options), Handler())) {
+  impl_->lanes = std::move(lanes);
+  impl_->factory = std::move(factory);
+}
 Server::~Server() = default;
 Result<> Server::start() { return impl_->start(); }
 uint16_t Server::port() const { return impl_->port; }

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "base/http/message.h"
 #include "base/http/stream.h"
@@ -76,10 +77,24 @@ struct ServerOptions {
   size_t max_connections = 10000;   // further ones wait in the backlog
 };
 
+// A connection in someone else's hands: a proxy speaks HTTP itself, on the raw stream.
+class Connection {
+ public:
+  virtual ~Connection() = default;
+  // Until the connection's end. The Server keeps the object alive meanwhile.
+  virtual Task<> serve() = 0;
+  // Ends after the request in progress; at once when idle. On the connection's strand.
+  virtual void finish() = 0;
+};
+// Called on the lane's strand, after the TLS handshake.
+using ConnectionFactory = std::function<std::shared_ptr<Connection>(std::unique_ptr<Stream> stream, size_t lane)>;
+
 // Accepts connections, each on a strand of its own.
 class Server {
  public:
   Server(Runtime& runtime, ServerOptions options, Handler handler);
+  // Connections are spread over the given strands, so that those of one lane can share what is bound to it.
+  Server(Runtime& runtime, ServerOptions options, std::vector<Executor> lanes, ConnectionFactory factory);
   ~Server();
   // Binds and starts accepting. "address already in use" names the port.
   Result<> start();

@@ -21,7 +21,7 @@ struct Front {
   ingress::BackendPtr backend = std::make_shared<ingress::Backend>("d/s:80");
 
   explicit Front(Runtime& r)
-      : runtime(r), server(r, {.address = "127.0.0.1"}, [this](Request& q, Response& p) { return proxy.handle(q, p, false); }), client(ClientOptions{}) {
+      : runtime(r), proxy(r), server(r, {.address = "127.0.0.1"}, proxy.lanes(), proxy.factory(false, 80)), client(ClientOptions{}) {
     auto table = std::make_shared<ingress::RouteTable>();
     table->hosts["app"].paths.push_back({false, "/", backend});
     proxy.set_routes(table);
@@ -81,7 +81,7 @@ void with_front(F f) {
   run_to_end(runtime, [](F run, Front& a, Server& b) -> Task<> {
     co_await run(a, b);
     co_await a.server.stop(0s);
-    a.proxy.close_idle();
+    co_await a.proxy.stop();
     a.client.close_idle();
     co_await b.stop(0s);
   }(f, front, backend));

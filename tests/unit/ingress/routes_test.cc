@@ -18,7 +18,7 @@ struct World {
   std::map<std::string, BackendPtr> backends;
   Snapshot snapshot;
   World() {
-    snapshot.ingress_class = "appliance";
+    snapshot.classes = {"appliance"};
     snapshot.service = [](auto&, auto&) { return nullptr; };
     snapshot.secret = [](auto&, auto&) { return nullptr; };
     snapshot.certificate = [](auto&) { return nullptr; };

@@ -1,0 +1,620 @@
+#include "ingress/front.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "base/http/body.h"
+#include "base/http/wire.h"
+#include "base/log.h"
+#include "ingress/headers.h"
+#include "ingress/path.h"
+
+namespace ingress {
+
+using base::Clock;
+using base::Result;
+using base::Task;
+using base::http::Body;
+using base::http::Head;
+using base::http::Stream;
+
+namespace {
+
+constexpr size_t kIdleBuffer = 4096;
+constexpr size_t kHeadLimit = 64 * 1024;
+constexpr size_t kMaxFields = 200;
+constexpr size_t kBuffered = 64 * 1024;  // request bodies up to this size can be sent again
+constexpr size_t kPiece = 64 * 1024;     // of a body on its way
+constexpr int kAttempts = 4;
+constexpr base::Duration kIdleTime = std::chrono::seconds(120);
+constexpr base::Duration kHeadTime = std::chrono::seconds(30);
+constexpr base::Duration kGoneCheck = std::chrono::seconds(5);
+
+// A request body that is sent while the answer is awaited. The backend's stream is shared with the coroutine that sends.
+struct Upload {
+  std::shared_ptr<Stream> to;
+  bool ended = false;
+  bool complete = false;
+  base::Event changed;
+};
+
+class Front final : public base::http::Connection, public std::enable_shared_from_this<Front> {
+ public:
+  Front(Proxy& proxy, Proxy::Lane& lane, std::unique_ptr<Stream> client, bool tls, uint16_t port)
+      : proxy_(proxy), lane_(lane), client_(std::move(client)), peer_(client_->peer_address()), tls_(tls), port_(port) {
+    if (auto sni = canonical_host(client_->sni())) sni_ = std::move(*sni);
+  }
+
+  Task<> serve() override;
+  void finish() override {
+    finishing_ = true;
+    if (idle_) client_->close();
+  }
+
+ private:
+  enum class Outcome { done, again, broken };
+
+  int take_head(std::string_view text);  // 0: forward it; else the status to answer
+  Task<> refuse(int status, std::string_view text);
+  Task<> forward();
+  Task<bool> collect_body();
+  Task<Outcome> attempt(const Endpoint& endpoint, BackendConnection c);
+  Task<Result<size_t>> answer_head(BackendConnection& c, Stream& backend, Upload* upload);
+  Task<bool> relay(BackendConnection& c, Stream& backend, size_t head_size, bool& reusable);
+  Task<bool> relay_length(BackendConnection& c, Stream& backend, uint64_t left);
+  Task<bool> relay_chunks(BackendConnection& c, Stream& backend);
+  Task<bool> relay_until_close(BackendConnection& c, Stream& backend);
+  Task<> tunnel(BackendConnection& c, Stream& backend);
+  Task<> end_upload(std::shared_ptr<Upload> upload);
+  static Task<> send_body(std::shared_ptr<Front> self, std::shared_ptr<Upload> upload);
+  Task<bool> client_is_gone();
+  Task<Result<>> to_client(std::span<const std::string_view> parts);
+  Task<> linger();
+
+  Proxy& proxy_;
+  Proxy::Lane& lane_;
+  std::unique_ptr<Stream> client_;
+  const std::string peer_;
+  const bool tls_;
+  const uint16_t port_;
+  std::string sni_;
+  base::http::ReadBuffer in_;
+  bool idle_ = true, finishing_ = false;
+
+  // The request at hand.
+  std::string up_head_, body_, down_head_, note_;
+  Body request_body_;
+  BackendPtr backend_;
+  int minor_ = 1;
+  bool keep_alive_ = true, repeatable_ = true, upgrade_ = false, head_method_ = false, chunked_ = false, expect_ = false;
+  bool answered_ = false;  // some of the answer went to the client
+};
+
+Task<> Front::serve() {
+  auto self = shared_from_this();
+  for (;;) {
+    idle_ = true;
+    if (finishing_) break;
+    size_t head_size = 0, scanned = 0;
+    in_.shrink(kIdleBuffer);
+    bool began = !in_.empty();
+    client_->set_read_deadline(Clock::now() + (began ? kHeadTime : kIdleTime));
+    int refused = 0;
+    for (;;) {
+      if (scanned == 0 && in_.view().substr(0, 2) == "\r\n") in_.consume(2);
+      auto found = base::http::find_head_end(in_.view(), scanned);
+      if (!found) {
+        refused = 400;
+        note_ = found.error().message;
+        break;
+      }
+      head_size = *found;
+      if (head_size > kHeadLimit || (head_size == 0 && in_.view().size() >= kHeadLimit)) {
+        refused = 431;
+        note_ = "the header is too large";
+        break;
+      }
+      if (head_size > 0) break;
+      auto n = co_await client_->read(in_.room(in_.empty() ? kIdleBuffer : 2048));
+      if (!n && n.error().code == 504 && began) {
+        refused = 408;
+        note_ = "the header did not arrive in time";
+        break;
+      }
+      if (!n || *n == 0) {
+        client_->close();
+        co_return;
+      }
+      idle_ = false;
+      in_.commit(*n);
+      if (!began) client_->set_read_deadline(Clock::now() + kHeadTime);
+      began = true;
+    }
+    idle_ = false;
+    if (refused != 0) {
+      keep_alive_ = false;
+      request_body_.start(Body::Framing::until_close);
+      co_await refuse(refused, note_);
+      break;
+    }
+    answered_ = false;
+    note_.clear();
+    int status = take_head(in_.view().substr(0, head_size));
+    in_.consume(head_size);
+    if (status != 0) {
+      co_await refuse(status, note_);
+    } else {
+      co_await forward();
+    }
+    backend_.reset();
+    if (!keep_alive_ || finishing_) break;
+  }
+  co_await linger();
+  client_->close();
+}
+
+int Front::take_head(std::string_view text) {
+  thread_local Head head;
+  auto parsed = base::http::parse_request_head(text, kMaxFields, head);
+  if (!parsed) {
+    note_ = parsed.error().message;
+    keep_alive_ = false;
+    request_body_.start(Body::Framing::until_close);
+    return parsed.error().code;
+  }
+  minor_ = head.minor;
+  keep_alive_ = head.keep_alive;
+  head_method_ = head.method == "HEAD";
+  upgrade_ = head.upgrade;
+  expect_ = head.expect_continue;
+  chunked_ = head.chunked;
+  if (head.chunked) request_body_.start(Body::Framing::chunked);
+  else request_body_.start(head.content_length ? Body::Framing::length : Body::Framing::none, head.content_length.value_or(0));
+  repeatable_ = !upgrade_ && (head_method_ || head.method == "GET" || head.method == "PUT" || head.method == "DELETE" || head.method == "OPTIONS");
+
+  std::string_view target = head.target;
+  if (target.front() != '/') {
+    // The absolute form names the host itself (RFC 9112 part 3.2.2).
+    size_t scheme = target.find("://");
+    if (scheme == std::string_view::npos || head.method == "CONNECT") {
+      note_ = "a malformed request target";
+      return 400;
+    }
+    target.remove_prefix(scheme + 3);
+    size_t slash = std::min(target.find_first_of("/?"), target.size());
+    head.host = target.substr(0, slash);
+    target.remove_prefix(slash);
+    if (target.empty()) target = "/";
+  }
+  size_t mark = std::min(target.find('?'), target.size());
+  std::string_view path = target.substr(0, mark), query = target.substr(mark);
+  std::string canonical;
+  if (!is_canonical_path(path)) {
+    auto p = canonical_path(path);
+    if (!p) {
+      note_ = p.error().message;
+      return 400;
+    }
+    canonical = std::move(*p);
+    path = canonical;
+  }
+  auto host = canonical_host(head.host);
+  if (!host) {
+    note_ = host.error().message;
+    return 400;
+  }
+  if (tls_ && !sni_.empty() && sni_ != *host) {
+    note_ = "the name of the TLS connection and the Host field differ";
+    return 421;
+  }
+  RouteTablePtr table = proxy_.routes();
+  auto match = table->match(*host, path);
+  if (!tls_ && match.host && match.host->redirect_to_tls) {
+    note_ = fmt::format("https://{}{}{}", *host, path, query);
+    return 308;
+  }
+  if (!match.backend) {
+    note_ = "no Ingress has a rule for this host and path";
+    return 404;
+  }
+  backend_ = std::move(match.backend);
+  write_request_head(head, path, query, {address_of(peer_), tls_ ? "https" : "http", port_}, up_head_);
+  if (upgrade_) {
+    up_head_ += "Connection: Upgrade\r\nUpgrade: ";
+    up_head_ += head.get("Upgrade");
+    up_head_ += "\r\n";
+  }
+  if (chunked_) up_head_ += "Transfer-Encoding: chunked\r\n";
+  else if (head.content_length) fmt::format_to(std::back_inserter(up_head_), "Content-Length: {}\r\n", *head.content_length);
+  up_head_ += "\r\n";
+  return 0;
+}
+
+// Answers by ourselves. What is left of the request's body ends the connection.
+Task<> Front::refuse(int status, std::string_view text) {
+  if (!request_body_.done()) keep_alive_ = false;
+  std::string body = status == 308 ? std::string() : fmt::format("{} {}: {}\n", status, base::http::status_text(status), text);
+  std::string head = fmt::format("HTTP/1.1 {} {}\r\n{}", status, base::http::status_text(status), base::http::date_line());
+  if (status == 308) fmt::format_to(std::back_inserter(head), "Location: {}\r\n", text);
+  else head += "Content-Type: text/plain; charset=utf-8\r\n";
+  fmt::format_to(std::back_inserter(head), "Content-Length: {}\r\n{}\r\n", body.size(),
+                 !keep_alive_ || finishing_ ? "Connection: close\r\n" : minor_ == 0 ? "Connection: keep-alive\r\n" : "");
+  std::string_view parts[] = {head, head_method_ ? std::string_view() : std::string_view(body)};
+  auto sent = co_await to_client(parts);
+  if (!sent) keep_alive_ = false;
+}
+
+Task<Result<>> Front::to_client(std::span<const std::string_view> parts) {
+  answered_ = true;
+  client_->set_write_deadline(Clock::now() + proxy_.times().client);
+  return client_->write(parts);
+}
+
+// Reads a small body whole, so that it can be sent more than once. False: the client is gone.
+Task<bool> Front::collect_body() {
+  body_.resize(static_cast<size_t>(request_body_.left()));
+  size_t have = 0;
+  if (expect_ && in_.view().size() < body_.size()) {
+    std::string_view go_on[] = {"HTTP/1.1 100 Continue\r\n\r\n"};
+    auto told = co_await client_->write(go_on);
+    if (!told) co_return false;
+  }
+  expect_ = false;
+  while (!request_body_.done()) {
+    client_->set_read_deadline(Clock::now() + proxy_.times().client);
+    auto n = co_await request_body_.read(*client_, in_, {body_.data() + have, body_.size() - have});
+    if (!n) co_return false;
+    have += *n;
+  }
+  co_return true;
+}
+
+Task<> Front::forward() {
+  body_.clear();
+  if (request_body_.framing() == Body::Framing::length && !request_body_.done() && request_body_.left() <= kBuffered) {
+    bool whole = co_await collect_body();
+    if (!whole) {
+      keep_alive_ = false;
+      co_return;
+    }
+  }
+  bool streaming = !request_body_.done();
+  auto endpoints = backend_->endpoints();
+  size_t turn = backend_->next();
+  int status = 503;
+  note_ = "the service has no ready endpoint";
+  for (int i = 0, skipped = 0; i < kAttempts && !endpoints->empty(); ++i) {
+    const Endpoint endpoint = (*endpoints)[turn++ % endpoints->size()];
+    if (skipped < static_cast<int>(endpoints->size()) && lane_.upstream.avoid(endpoint)) {
+      ++skipped;
+      --i;
+      continue;
+    }
+    BackendConnection c;
+    // A second try does not rely on another kept connection.
+    bool kept = i == 0 && lane_.upstream.take(endpoint, !repeatable_ || streaming, c);
+    if (!kept) {
+      auto made = co_await lane_.upstream.connect(endpoint);
+      if (!made) {
+        status = made.error().code == 504 ? 504 : 502;
+        note_ = "the backend cannot be reached";
+        endpoints = backend_->endpoints();  // what is gone may have been replaced
+        continue;
+      }
+      c = std::move(*made);
+    }
+    Outcome outcome = co_await attempt(endpoint, std::move(c));
+    if (outcome == Outcome::done) co_return;
+    if (outcome == Outcome::broken) {
+      keep_alive_ = false;
+      if (answered_) {
+        client_->close();  // what was sent is not whole, and the client is to see that
+        co_return;
+      }
+      status = note_.empty() ? 502 : 504;
+      if (note_.empty()) note_ = "the backend closed the connection";
+      break;
+    }
+    status = 502;
+    note_ = "the backend closed the connection";
+    endpoints = backend_->endpoints();
+  }
+  co_await refuse(status, note_);
+}
+
+// One try on one connection. `again` only when nothing of the request can have had an effect, or repeating it is harmless.
+Task<Front::Outcome> Front::attempt(const Endpoint& endpoint, BackendConnection c) {
+  std::shared_ptr<Upload> upload;
+  Stream* backend = c.stream.get();
+  note_.clear();
+  backend->set_write_deadline(Clock::now() + proxy_.times().client);
+  std::string_view parts[] = {up_head_, body_};
+  auto sent = co_await backend->write(std::span<const std::string_view>(parts, body_.empty() ? 1 : 2));
+  if (!sent && c.reused) co_return Outcome::again;
+  if (sent && !request_body_.done()) {
+    upload = std::make_shared<Upload>();
+    upload->to = std::move(c.stream);
+    proxy_.tasks().spawn("ingress upload", lane_.strand, send_body(shared_from_this(), upload));
+  }
+  // A backend may refuse early, without reading everything: the answer counts, not the write.
+  auto head_size = co_await answer_head(c, *backend, upload.get());
+  bool reusable = false, whole = false;
+  Outcome failure = Outcome::broken;
+  if (head_size) {
+    whole = co_await relay(c, *backend, *head_size, reusable);
+    if (!whole) note_.clear();
+  } else if (head_size.error().code == 504) {
+    note_ = "the backend did not answer in time";
+  } else if (c.buffer.empty() && !upload && repeatable_ && head_size.error().code != 499) {
+    failure = Outcome::again;
+  }
+  if (upload) co_await end_upload(upload);
+  if (!whole) co_return failure;
+  if (reusable && !upload) lane_.upstream.release(endpoint, std::move(c));
+  co_return Outcome::done;
+}
+
+// The size of the head of the final answer, which is in c.buffer. 499: the client left meanwhile.
+Task<Result<size_t>> Front::answer_head(BackendConnection& c, Stream& backend, Upload* upload) {
+  size_t scanned = 0;
+  base::TimePoint limit = Clock::now() + proxy_.times().answer;
+  for (;;) {
+    auto found = base::http::find_head_end(c.buffer.view(), scanned);
+    if (!found) co_return std::unexpected(std::move(found.error()));
+    if (*found > kHeadLimit || (*found == 0 && c.buffer.view().size() >= kHeadLimit)) co_return base::bad_request("the answer's header is too large");
+    if (*found > 0) {
+      std::string_view text = c.buffer.view();
+      bool interim = text.size() > 12 && text[9] == '1' && text.substr(9, 3) != "101";
+      if (!interim) co_return *found;
+      c.buffer.consume(*found);
+      scanned = 0;
+      continue;
+    }
+    auto now = Clock::now();
+    // While a large body goes up, that is the sign of life, and reading from the client is the sender's.
+    if (upload != nullptr && !upload->ended) limit = now + proxy_.times().answer;
+    backend.set_read_deadline(std::min(limit, now + kGoneCheck));
+    auto n = co_await backend.read(c.buffer.room(8192));
+    if (!n && n.error().code == 504 && Clock::now() < limit) {
+      bool gone = upload == nullptr && co_await client_is_gone();
+      if (gone) co_return base::fail(499, "ClientGone", "the client is gone");
+      continue;
+    }
+    if (!n) co_return std::unexpected(std::move(n.error()));
+    if (*n == 0) co_return base::unavailable("the backend closed the connection");
+    c.buffer.commit(*n);
+  }
+}
+
+// Whether the client has closed. What it sends ahead is kept for the next request.
+Task<bool> Front::client_is_gone() {
+  if (client_->quiet() || in_.view().size() > kHeadLimit) co_return false;
+  client_->set_read_deadline(Clock::now() + std::chrono::milliseconds(20));
+  auto n = co_await client_->read(in_.room(2048));
+  if (!n) co_return n.error().code != 504;
+  in_.commit(*n);
+  co_return *n == 0;
+}
+
+// Carries the answer. True when all of it reached the client.
+Task<bool> Front::relay(BackendConnection& c, Stream& backend, size_t head_size, bool& reusable) {
+  enum class Mode { none, length, chunks, until_close, tunnel } mode = Mode::none;
+  uint64_t length = 0;
+  {
+    thread_local Head head;
+    if (!base::http::parse_response_head(c.buffer.view().substr(0, head_size), kMaxFields, head)) co_return false;
+    bool bodiless = head_method_ || head.status == 204 || head.status == 304;
+    length = head.content_length.value_or(0);
+    if (head.status == 101) mode = Mode::tunnel;
+    else if (bodiless) mode = Mode::none;
+    else if (head.chunked) mode = Mode::chunks;
+    else if (head.content_length) mode = Mode::length;
+    else mode = Mode::until_close;
+    if (mode == Mode::tunnel && !upgrade_) co_return false;
+    reusable = head.keep_alive && mode != Mode::until_close && mode != Mode::tunnel;
+    if (minor_ == 0 && (mode == Mode::chunks || mode == Mode::until_close)) keep_alive_ = false;
+    write_response_head(head, head.status != 204, down_head_);
+    if (mode == Mode::tunnel) {
+      down_head_ += "Connection: Upgrade\r\nUpgrade: ";
+      down_head_ += head.get("Upgrade");
+      down_head_ += "\r\n";
+    } else if ((mode == Mode::chunks || mode == Mode::until_close) && minor_ == 1) {
+      down_head_ += "Transfer-Encoding: chunked\r\n";
+    }
+    if (mode != Mode::tunnel && (!keep_alive_ || finishing_)) down_head_ += "Connection: close\r\n";
+    else if (mode != Mode::tunnel && minor_ == 0) down_head_ += "Connection: keep-alive\r\n";
+    down_head_ += "\r\n";
+    c.buffer.consume(head_size);
+  }
+  bool whole = true;
+  switch (mode) {
+    case Mode::length: whole = co_await relay_length(c, backend, length); break;
+    case Mode::chunks: whole = co_await relay_chunks(c, backend); break;
+    case Mode::until_close: whole = co_await relay_until_close(c, backend); break;
+    case Mode::tunnel: co_await tunnel(c, backend); break;
+    case Mode::none: {
+      std::string_view parts[] = {down_head_};
+      auto sent = co_await to_client(parts);
+      whole = sent.has_value();
+      break;
+    }
+  }
+  if (!c.buffer.empty()) reusable = false;
+  co_return whole;
+}
+
+// The head goes out with the first piece of the body, in one write.
+Task<bool> Front::relay_length(BackendConnection& c, Stream& backend, uint64_t left) {
+  std::string_view head = down_head_;
+  for (;;) {
+    std::string_view piece = c.buffer.view();
+    piece = piece.substr(0, static_cast<size_t>(std::min<uint64_t>(left, piece.size())));
+    left -= piece.size();
+    // Nothing of the body yet: it is probably close behind the head.
+    if (!(piece.empty() && left > 0 && left <= kPiece)) {
+      std::string_view parts[] = {head, piece};
+      auto sent = co_await to_client(parts);
+      if (!sent) co_return false;
+      head = {};
+    }
+    c.buffer.consume(piece.size());
+    if (left == 0) co_return true;
+    backend.set_read_deadline(Clock::now() + proxy_.times().body);
+    auto room = c.buffer.room(static_cast<size_t>(std::min<uint64_t>(left, kPiece)));
+    auto n = co_await backend.read(room.subspan(0, static_cast<size_t>(std::min<uint64_t>(left, room.size()))));
+    if (!n || *n == 0) co_return false;
+    c.buffer.commit(*n);
+  }
+}
+
+// Chunks pass as they are, after the decoder has agreed with them and knows where they end.
+Task<bool> Front::relay_chunks(BackendConnection& c, Stream& backend) {
+  std::string_view head = down_head_;
+  base::http::ChunkDecoder decoder;
+  for (;;) {
+    std::string_view all = c.buffer.view(), rest = all;
+    std::string plain;
+    while (!rest.empty() && !decoder.done()) {
+      auto run = decoder.next(rest);
+      if (!run) co_return false;
+      if (minor_ == 0) plain += *run;
+    }
+    std::string_view taken = all.substr(0, all.size() - rest.size());
+    std::string_view parts[] = {head, minor_ == 0 ? std::string_view(plain) : taken};
+    auto sent = co_await to_client(parts);
+    if (!sent) co_return false;
+    head = {};
+    c.buffer.consume(taken.size());
+    if (decoder.done()) co_return true;
+    backend.set_read_deadline(Clock::now() + proxy_.times().body);
+    auto n = co_await backend.read(c.buffer.room(16 * 1024));
+    if (!n || *n == 0) co_return false;
+    c.buffer.commit(*n);
+  }
+}
+
+Task<bool> Front::relay_until_close(BackendConnection& c, Stream& backend) {
+  std::string_view head = down_head_;
+  for (;;) {
+    std::string_view piece = c.buffer.view();
+    char size[24];
+    std::string_view size_line(size, static_cast<size_t>(fmt::format_to(size, "{:x}\r\n", piece.size()) - size));
+    bool chunk = minor_ == 1 && !piece.empty();
+    std::string_view parts[] = {head, chunk ? size_line : std::string_view(), piece, chunk ? "\r\n" : std::string_view()};
+    auto sent = co_await to_client(parts);
+    if (!sent) co_return false;
+    head = {};
+    c.buffer.consume(piece.size());
+    backend.set_read_deadline(Clock::now() + proxy_.times().body);
+    auto n = co_await backend.read(c.buffer.room(16 * 1024));
+    if (!n) co_return false;
+    if (*n == 0) break;
+    c.buffer.commit(*n);
+  }
+  if (minor_ == 0) co_return true;
+  std::string_view last[] = {"0\r\n\r\n"};
+  auto sent = co_await to_client(last);
+  co_return sent.has_value();
+}
+
+Task<> Front::tunnel(BackendConnection& c, Stream& backend) {
+  keep_alive_ = false;
+  std::string_view parts[] = {down_head_, c.buffer.view()};
+  auto sent = co_await to_client(parts);
+  if (!sent) co_return;
+  c.buffer.consume(c.buffer.view().size());
+  client_->set_write_deadline(std::nullopt);
+  client_->set_read_deadline(std::nullopt);
+  backend.set_write_deadline(std::nullopt);
+  backend.set_read_deadline(std::nullopt);
+  if (!in_.empty()) {
+    sent = co_await backend.write(in_.view());
+    if (!sent) co_return;
+    in_.consume(in_.view().size());
+  }
+  co_await base::http::pipe(*client_, backend);
+}
+
+// Runs beside the exchange: from the client to the backend until the body's end.
+Task<> Front::send_body(std::shared_ptr<Front> self, std::shared_ptr<Upload> upload) {
+  struct Ended {
+    Upload& u;
+    ~Ended() {
+      u.ended = true;
+      u.changed.notify();
+    }
+  } ended{*upload};
+  Front& f = *self;
+  Stream& to = *upload->to;
+  if (f.expect_ && f.in_.empty() && !f.answered_) {
+    std::string_view go_on[] = {"HTTP/1.1 100 Continue\r\n\r\n"};
+    auto told = co_await f.client_->write(go_on);
+    if (!told) co_return;
+  }
+  f.expect_ = false;
+  std::string piece(32 * 1024, '\0');
+  while (!f.request_body_.done()) {
+    f.client_->set_read_deadline(Clock::now() + f.proxy_.times().body);
+    auto n = co_await f.request_body_.read(*f.client_, f.in_, piece);
+    if (!n) {
+      to.close();  // a body cut short must not look whole
+      co_return;
+    }
+    std::string_view data(piece.data(), *n);
+    to.set_write_deadline(Clock::now() + f.proxy_.times().answer);
+    if (f.chunked_) {
+      char size[24];
+      std::string_view line(size, static_cast<size_t>(fmt::format_to(size, "{:x}\r\n", data.size()) - size));
+      std::string_view parts[] = {line, data, "\r\n"};
+      if (data.empty()) break;  // the end, which follows
+      auto sent = co_await to.write(std::span<const std::string_view>(parts));
+      if (!sent) co_return;
+    } else if (!data.empty()) {
+      auto sent = co_await to.write(data);
+      if (!sent) co_return;
+    }
+  }
+  if (f.chunked_) {
+    auto sent = co_await to.write("0\r\n\r\n");
+    if (!sent) co_return;
+  }
+  upload->complete = true;
+}
+
+// The answer is complete; a body that is still on its way is given up, and the connection with it.
+Task<> Front::end_upload(std::shared_ptr<Upload> upload) {
+  if (!upload->complete) {
+    keep_alive_ = false;
+    upload->to->close();
+    if (!upload->ended) client_->set_read_deadline(Clock::now());
+  }
+  while (!upload->ended) {
+    uint64_t seen = upload->changed.version();
+    if (upload->ended) break;
+    co_await upload->changed.wait(seen);
+  }
+}
+
+// Announces the end and reads for a moment what the client still sends: closing at once would reset the connection and could take the answer with it.
+Task<> Front::linger() {
+  auto ended = co_await client_->shutdown_write();
+  if (!ended || (request_body_.done() && in_.empty())) co_return;
+  client_->set_read_deadline(Clock::now() + std::chrono::seconds(2));
+  std::string scratch(16 * 1024, '\0');
+  for (size_t total = 0; total < (1u << 20);) {
+    auto n = co_await client_->read(scratch);
+    if (!n || *n == 0) break;
+    total += *n;
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<base::http::Connection> make_front(Proxy& proxy, Proxy::Lane& lane, std::unique_ptr<Stream> client, bool tls, uint16_t port) {
+  return std::make_shared<Front>(proxy, lane, std::move(client), tls, port);
+}
+
+}  // namespace ingress
