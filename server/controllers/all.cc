@@ -19,7 +19,7 @@ struct Controllers::Impl {
              make_deployment,      make_replicaset,       make_daemonset,        make_statefulset,
              make_job,             make_cronjob,          make_endpointslices,   make_endpoints,
              make_node_lifecycle,  make_taint_eviction,   make_pod_gc,           make_load_balancer,
-             make_garbage_collector, make_disruption,     make_resource_quota,
+             make_garbage_collector, make_disruption,     make_resource_quota,   make_endpoint_mirror,
          }) {
       Made c = make(context);
       bool off = options.disabled.contains(std::string(c->name()));

@@ -11,6 +11,7 @@ Made make_replicaset(Context&);
 Made make_deployment(Context&);
 Made make_endpoints(Context&);
 Made make_endpointslices(Context&);
+Made make_endpoint_mirror(Context&);
 Made make_namespaces(Context&);
 Made make_garbage_collector(Context&);
 Made make_service_accounts(Context&);

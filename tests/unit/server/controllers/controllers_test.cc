@@ -206,6 +206,29 @@ TEST_CASE("services get endpoints of the pods they select") {
   });
 }
 
+TEST_CASE("endpoints kept by hand for a service without selector are mirrored into slices") {
+  with_controllers([](FakeClient& c) -> base::Task<> {
+    core::Service s;
+    s.metadata.name = "db";
+    s.metadata.namespace_ = "default";
+    s.spec.ports.emplace_back().port = 5432;
+    c.put(s);
+    core::Endpoints e;
+    e.metadata.name = "db";
+    e.metadata.namespace_ = "default";
+    auto& subset = e.subsets.emplace_back();
+    subset.addresses.emplace_back().ip = "192.0.2.7";
+    subset.ports.emplace_back().port = 5432;
+    c.put(e);
+    co_await eventually([&] {
+      auto slices = c.all<api::discovery::EndpointSlice>();
+      return slices.size() == 1 && slices[0].endpoints.size() == 1 && slices[0].endpoints[0].addresses[0] == "192.0.2.7" && slices[0].ports[0].port == 5432;
+    });
+    c.erase<core::Endpoints>("default", "db");
+    co_await eventually([&] { return c.all<api::discovery::EndpointSlice>().empty(); });
+  });
+}
+
 TEST_CASE("namespaces get their account and CA, and are emptied before they go") {
   server::ControllerOptions options;
   options.root_ca_pem = "PEM";
