@@ -2,10 +2,22 @@
 
 #include <cerrno>
 #include <cstring>
-
-#include <fmt/format.h>
+#include <initializer_list>
+#include <string>
+#include <string_view>
 
 namespace base {
+
+namespace {
+
+// Plain concatenation: the pod supervisor links this file and must stay small, which fmt (with the locales behind it) is not.
+std::string cat(std::initializer_list<std::string_view> parts) {
+  std::string out;
+  for (std::string_view p : parts) out += p;
+  return out;
+}
+
+}  // namespace
 
 Failure fail(int code, std::string_view reason, std::string message) {
   Error e;
@@ -19,28 +31,28 @@ Failure bad_request(std::string message) { return fail(400, "BadRequest", std::m
 Failure unauthorized(std::string message) { return fail(401, "Unauthorized", std::move(message)); }
 
 Failure forbidden(std::string_view resource, std::string_view name, std::string_view why) {
-  auto e = fail(403, "Forbidden", fmt::format("{} \"{}\" is forbidden: {}", resource, name, why));
+  auto e = fail(403, "Forbidden", cat({resource, " \"", name, "\" is forbidden: ", why}));
   e.error().name = name;
   e.error().kind = resource;
   return e;
 }
 
 Failure not_found(std::string_view resource, std::string_view name) {
-  auto e = fail(404, "NotFound", fmt::format("{} \"{}\" not found", resource, name));
+  auto e = fail(404, "NotFound", cat({resource, " \"", name, "\" not found"}));
   e.error().name = name;
   e.error().kind = resource;
   return e;
 }
 
 Failure already_exists(std::string_view resource, std::string_view name) {
-  auto e = fail(409, "AlreadyExists", fmt::format("{} \"{}\" already exists", resource, name));
+  auto e = fail(409, "AlreadyExists", cat({resource, " \"", name, "\" already exists"}));
   e.error().name = name;
   e.error().kind = resource;
   return e;
 }
 
 Failure conflict(std::string_view resource, std::string_view name, std::string_view why) {
-  auto e = fail(409, "Conflict", fmt::format("Operation cannot be fulfilled on {} \"{}\": {}", resource, name, why));
+  auto e = fail(409, "Conflict", cat({"Operation cannot be fulfilled on ", resource, " \"", name, "\": ", why}));
   e.error().name = name;
   e.error().kind = resource;
   return e;
@@ -52,10 +64,10 @@ Failure invalid(std::string_view kind, std::string_view name, std::vector<Cause>
   std::string list;
   for (const Cause& c : causes) {
     if (!list.empty()) list += ", ";
-    list += c.field.empty() ? c.message : fmt::format("{}: {}", c.field, c.message);
+    list += c.field.empty() ? c.message : cat({c.field, ": ", c.message});
   }
   if (causes.size() > 1) list = "[" + list + "]";
-  auto e = fail(422, "Invalid", fmt::format("{} \"{}\" is invalid: {}", kind, name, list));
+  auto e = fail(422, "Invalid", cat({kind, " \"", name, "\" is invalid: ", list}));
   e.error().kind = kind;
   e.error().name = name;
   e.error().causes = std::move(causes);
@@ -77,7 +89,7 @@ Failure unsupported(std::string message) { return fail(415, "UnsupportedMediaTyp
 
 Failure errno_error(std::string_view what, int err) {
   if (err < 0) err = errno;
-  return internal(fmt::format("{}: {}", what, std::strerror(err)));
+  return internal(cat({what, ": ", std::strerror(err)}));
 }
 
 }  // namespace base

@@ -16,6 +16,8 @@
 
 namespace runtime {
 
+using base::Task;
+
 struct Answer {
   std::string payload;
   std::vector<base::Fd> fds;

@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
-#include "runtime/sandbox/sandbox.h"
+#include "runtime/sandbox/spec.h"
 #include "runtime/sandbox/wire.h"
 
 namespace runtime {
