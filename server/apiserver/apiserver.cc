@@ -58,6 +58,7 @@ struct ApiServer::Impl {
   std::unique_ptr<Discovery> discovery;
   std::unique_ptr<ResourceHandler> resource_handler;
   std::unique_ptr<Connect> connect;
+  std::unique_ptr<ResourceMetrics> usage;
   std::unique_ptr<Join> join;
   std::unique_ptr<Front> front;
   std::unique_ptr<base::http::Server> http;
@@ -114,9 +115,10 @@ struct ApiServer::Impl {
     discovery = std::make_unique<Discovery>(resources, address);
     resource_handler = std::make_unique<ResourceHandler>(*operations);
     connect = std::make_unique<Connect>(registry, streams);
+    usage = std::make_unique<ResourceMetrics>(registry, streams);
     ClusterFacts facts{{"https://" + address}, options.cluster_cidr, options.service_cidr, options.cluster_dns, options.cluster_domain, server_version()};
     join = std::make_unique<Join>(registry, *authenticator, pki.ca, join_tokens, std::move(facts));
-    front = std::make_unique<Front>(FrontParts{*operations, *authenticator, authorizer, *tokens, *discovery, *resource_handler, *connect, streams, *join, pki.ca.certificate_pem,
+    front = std::make_unique<Front>(FrontParts{*operations, *authenticator, authorizer, *tokens, *discovery, *resource_handler, *connect, *usage, streams, *join, pki.ca.certificate_pem,
                                                server_version(), options.max_reads, options.max_writes});
   }
 };

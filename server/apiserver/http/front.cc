@@ -120,6 +120,7 @@ Task<> Front::serve(Exchange& x) {
   if (allowed && needs_create(x.info) && x.info.verb != "create") allowed = co_await p_.authorizer.check(*x.user, access_of(x, "create"));
   if (!allowed) co_return co_await send_error(x, allowed.error());
   if (Connect::handles(x.info)) co_return co_await p_.connect.handle(x);
+  if (ResourceMetrics::handles(x.info)) co_return co_await p_.usage.handle(x);
   if (x.info.is_resource) {
     x.response.headers.set("Cache-Control", "no-cache, private");
     co_return co_await p_.resources.handle(x);

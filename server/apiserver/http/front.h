@@ -9,6 +9,7 @@
 #include "server/apiserver/http/resource_handler.h"
 #include "server/apiserver/join/join.h"
 #include "server/apiserver/tunnel/connect.h"
+#include "server/apiserver/tunnel/resource_metrics.h"
 
 namespace server {
 
@@ -20,6 +21,7 @@ struct FrontParts {
   const Discovery& discovery;
   ResourceHandler& resources;
   Connect& connect;
+  ResourceMetrics& usage;
   NodeStreams& streams;
   Join& join;
   std::string ca_pem, version;

@@ -7,6 +7,7 @@
 
 #include "api/protobuf.h"
 #include "api/yaml.h"
+#include "server/apiserver/registry/revision.h"
 #include "server/apiserver/registry/write.h"
 
 namespace server {
@@ -179,6 +180,13 @@ Task<> ResourceHandler::handle(Exchange& x) {
   if (info.verb == "list") co_return co_await list(x, *r, t.ns);
   if (info.verb == "watch") co_return co_await watch(x, *r, t.ns);
   if (info.verb == "get") {
+    // A version that this server has not seen yet is waited for.
+    if (std::string_view version = x.request.query.get("resourceVersion"); !version.empty() && version != "0") {
+      auto wanted = parse_revision(version);
+      if (!wanted) co_return co_await send_error(x, wanted.error());
+      auto there = co_await wait_for_revision(operations_.registry().store(), *wanted);
+      if (!there) co_return co_await send_error(x, there.error());
+    }
     auto reply = co_await operations_.get(std::move(t));
     if (reply) co_await send_reply(x, *reply);
     else co_await send_error(x, reply.error());

@@ -188,6 +188,7 @@ CertificateFacts facts_of(X509* cert) {
   out.subject = read_name(X509_get_subject_name(cert));
   out.not_before = read_time(X509_get0_notBefore(cert));
   out.not_after = read_time(X509_get0_notAfter(cert));
+  if (EVP_PKEY* key = X509_get0_pubkey(cert)) out.public_key_pem = public_pem(key);
   if (auto* names = static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(cert, NID_subject_alt_name, nullptr, nullptr))) {
     bool other = false;
     read_names(names, out.dns_names, out.ip_addresses, other);

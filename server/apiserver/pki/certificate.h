@@ -33,6 +33,7 @@ struct CertificateFacts {
   Subject subject;
   std::vector<std::string> dns_names, ip_addresses;
   base::WallTime not_before, not_after;
+  std::string public_key_pem;
 };
 
 struct RequestFacts {

@@ -12,10 +12,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-Result<> save(const std::string& path, const KeyPair& pair) {
-  // The key first: a certificate without its key would be kept after a crash in between.
-  CHECK_OK(base::write_file_atomic(path + ".key", pair.key_pem, 0600));
-  return base::write_file_atomic(path + ".crt", pair.certificate_pem, 0600);
+// What can be made again need not survive a power cut: a pair that does not fit together is replaced.
+Result<> save(const std::string& path, const KeyPair& pair, bool durable) {
+  CHECK_OK(base::write_file_atomic(path + ".key", pair.key_pem, 0600, durable));
+  return base::write_file_atomic(path + ".crt", pair.certificate_pem, 0600, durable);
 }
 
 Result<KeyPair> load(const std::string& path) {
@@ -33,6 +33,8 @@ std::vector<std::string> sorted(std::vector<std::string> v) {
 bool good(const KeyPair& pair, const Profile& wanted) {
   auto facts = read_certificate(pair.certificate_pem);
   if (!facts) return false;
+  auto own = public_key_of(pair.key_pem);
+  if (!own || *own != facts->public_key_pem) return false;
   auto life = facts->not_after - facts->not_before;
   if (facts->not_after - base::WallClock::now() < life / 3) return false;
   return facts->subject.common_name == wanted.subject.common_name && sorted(facts->dns_names) == sorted(wanted.dns_names) &&
@@ -45,7 +47,7 @@ Result<KeyPair> ensure(const std::string& path, const KeyPair& ca, const Profile
     base::log::info("pki", "renewing {}", path + ".crt");
   }
   TRY(KeyPair pair, issue_pair(ca, profile));
-  CHECK_OK(save(path, pair));
+  CHECK_OK(save(path, pair, false));
   return pair;
 }
 
@@ -75,7 +77,7 @@ Result<ClusterPki> load_or_make(const std::string& directory, const ServerNames&
   } else {
     auto serial = std::chrono::duration_cast<std::chrono::seconds>(base::WallClock::now().time_since_epoch()).count();
     TRY(out.ca, make_authority("appliance-ca@" + std::to_string(serial), 24h * 3650));
-    CHECK_OK(save(ca_path, out.ca));
+    CHECK_OK(save(ca_path, out.ca, true));
   }
   Profile server;
   server.subject.common_name = "kube-apiserver";

@@ -70,13 +70,15 @@ Resources::Resources(const std::function<const Strategy*(std::string_view, std::
     r.api_version = kind.api_version();
     r.prefix = collection_prefix(kind.group, kind.plural);
     r.namespaced = kind.namespaced;
-    r.is_virtual = kind.is_virtual;
-    r.has_status = !kind.is_virtual && kind.type->field("status") != nullptr && kind.group != "metrics.k8s.io";
+    const bool metrics = kind.group == "metrics.k8s.io";
+    r.is_virtual = kind.is_virtual || metrics;
+    r.has_status = !r.is_virtual && kind.type->field("status") != nullptr;
     r.has_generation = has_generation(r);
     r.deletion_returns_object = returns_object(r);
     r.name_rule = name_rule(r);
     r.subresources = subresources(r);
-    if (r.is_virtual) r.verbs = {"create"};
+    if (metrics) r.verbs = {"get", "list"};
+    else if (r.is_virtual) r.verbs = {"create"};
     else r.verbs = {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"};
     if (r.group.empty() && r.resource == "namespaces") std::erase(r.verbs, "deletecollection");
     r.strategy = strategy_of(r.group, r.resource);
