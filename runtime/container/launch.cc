@@ -128,8 +128,8 @@ std::vector<char*> pointers(const std::vector<std::string>& strings) {
   return out;
 }
 
+// The supervisor leaves every disposition at its default; what it blocks is let through again.
 void reset_signals() {
-  for (int s = 1; s < 65; ++s) ::signal(s, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -118,7 +118,7 @@ void SandboxImpl::on_gone() {
   std::vector<SandboxEvent> events;
   {
     std::scoped_lock lock(mutex_);
-    if (!destroying_) {
+    if (known_ && !destroying_) {
       for (auto& [id, s] : statuses_) {
         if (s.phase == ContainerPhase::exited) continue;
         s.phase = ContainerPhase::exited;
@@ -149,6 +149,7 @@ Result<> SandboxImpl::take_state(Answer answer) {
   pidfd_ = Fd(sys::pidfd_open(pid_));
   if (!answer.fds.empty()) netns_ = std::move(answer.fds[0]);
   std::scoped_lock lock(mutex_);
+  known_ = true;
   for (auto& s : state.containers) statuses_.try_emplace(s.id, s);
   return {};
 }

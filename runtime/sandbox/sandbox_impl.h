@@ -90,6 +90,7 @@ class SandboxImpl final : public Sandbox, public std::enable_shared_from_this<Sa
   mutable std::mutex mutex_;
   std::map<std::string, ContainerStatus, std::less<>> statuses_;
   std::map<uint32_t, std::optional<int>> execs_;
+  bool known_ = false;  // set up or found again: from then on its end is news
   bool destroying_ = false;
   base::Event changed_;
 };

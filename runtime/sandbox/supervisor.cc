@@ -242,8 +242,8 @@ void block_signals() {
 
 [[noreturn]] void supervise(Fd agent, Cgroups cgroups) {
   ::setsid();
-  ::signal(SIGCHLD, SIG_DFL);
   block_signals();
+  for (int s = 1; s < 65; ++s) ::signal(s, SIG_DFL);  // containers begin with these
   ::prctl(PR_SET_NAME, "appl-pod");
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   Supervisor(std::move(agent), std::move(cgroups)).run();

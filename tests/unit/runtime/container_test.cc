@@ -180,6 +180,13 @@ TEST_CASE("the container sees nothing of the host") {
   for (const char* d : {"fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "tty", "urandom", "zero"}) CHECK(has(r.out, std::string(d) + "\n"));
 }
 
+TEST_CASE("signals are neither blocked nor ignored, nobody of the host is there to be traced") {
+  auto r = once("grep -E '^(SigBlk|SigIgn|SigCgt):' /proc/self/status; cat /proc/1/oom_score_adj; ls /proc | grep -c '^[0-9]'",
+                [](Node&, ContainerSpec& s) { s.oom_score_adj = 500; });
+  CHECK(has(r.out, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000"));
+  CHECK(has(r.out, "500\n"));
+}
+
 TEST_CASE("a privileged container has all capabilities, devices and no masks") {
   auto r = once("grep -E '^(CapEff|Seccomp):' /proc/self/status; mount -t tmpfs x /tmp && echo mounted; test -w /sys && ls /dev | wc -l; mount | grep ' /sys '",
                 [](Node&, ContainerSpec& s) { s.privileged = true; });
