@@ -28,7 +28,7 @@ using nft::Rule;
 using nft::SetSpec;
 using nft::Transaction;
 
-constexpr int kLayout = 1;  // raise with every change of the chains or sets below
+constexpr int kLayout = 2;  // raise with every change of the chains or sets below
 constexpr int32_t kPriorityRaw = -300, kPriorityDnat = -105, kPriorityFilter = 0, kPrioritySnat = 95;
 constexpr uint32_t kStateEstablished = 2, kStateRelated = 4;
 
@@ -61,6 +61,8 @@ void sets(Transaction& t) {
   add({.name = "hostport_hairpin", .key_type = concat_type({kTypeAddress, kTypeAddress}), .key_size = 8});
   add({.name = "hostports", .key_type = concat_type({kTypeProtocol, kTypeService}), .key_size = 8, .data_type = endpoint, .data_size = 8});
   add({.name = "hostports_at", .key_type = frontend, .key_size = 12, .data_type = endpoint, .data_size = 8});
+  add({.name = "policy_egress", .key_type = kTypeAddress, .key_size = 4, .verdicts = true});
+  add({.name = "policy_ingress", .key_type = kTypeAddress, .key_size = 4, .verdicts = true});
   // Frontends with loadBalancerSourceRanges: frontend . source, by intervals of sources.
   add({.name = "limited", .key_type = frontend, .key_size = 12});
   add({.name = "allowed",
@@ -109,6 +111,12 @@ void Firewall::layout(Transaction& t) const {
   sets(t);
   for (auto& ip : o.dns_addresses) t.add_element("dns", Key().address(ip));
   for (const char* chain : {"dispatch", "refuse", "policy"}) t.add_chain(chain);
+
+  // Pods of this node that policies select. Their chains return what is allowed and drop the rest. A pod may always talk to itself; the traffic
+  // between it and its own node does not come by here.
+  for (const char* set : {"hairpin", "hostport_hairpin"}) t.add_rule("policy", Rule().source(0).destination(1).lookup(set, 0).leave());
+  t.add_rule("policy", Rule().source(0).verdict_map("policy_egress", 0));
+  t.add_rule("policy", Rule().destination(0).verdict_map("policy_ingress", 0));
 
   // Before connection tracking: sources, and what need not be tracked.
   t.add_base_chain("raw_prerouting", "filter", NF_INET_PRE_ROUTING, kPriorityRaw);
@@ -177,7 +185,6 @@ void Firewall::layout(Transaction& t) const {
   t.add_rule("filter_input", Rule(overlay_only).meta(NFT_META_IIFNAME, 0).equals(0, prefix).drop());
   t.add_rule("filter_input", Rule(overlay_only).source(0).lookup("nodes", 0, true).drop());
   t.add_rule("filter_input", of_new_connections());
-  t.add_rule("filter_input", Rule().jump("policy"));
   t.add_rule("filter_input", frontend_verdict("closed"));
   t.add_rule("filter_input", nodeport_verdict("closed_nodeports"));
 

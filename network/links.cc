@@ -51,6 +51,7 @@ Link parse_link(std::string_view body) {
     switch (type) {
       case IFLA_IFNAME: l.name = text_of(v); break;
       case IFLA_IFALIAS: l.alias = text_of(v); break;
+      case IFLA_OPERSTATE: l.operational = as<uint8_t>(v) == IF_OPER_UP; break;
       case IFLA_MTU: l.mtu = as<uint32_t>(v); break;
       case IFLA_ADDRESS:
         if (v.size() == 6) std::memcpy(l.mac.data(), v.data(), 6);

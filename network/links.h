@@ -22,6 +22,7 @@ struct Link {
   Mac mac{};
   uint32_t mtu = 0;
   bool up = false;
+  bool operational = false;  // up, with a carrier the kernel has taken notice of
   // vxlan
   uint32_t vni = 0;
   Ip local;

@@ -85,6 +85,12 @@ Rule& Rule::equals_be16(int reg, uint16_t v) {
   v = htons(v);
   return equals(reg, {reinterpret_cast<const char*>(&v), 2});
 }
+Rule& Rule::between_be16(int reg, uint16_t first, uint16_t last) {
+  first = htons(first);
+  last = htons(last);
+  compare(reg, NFT_CMP_GTE, {reinterpret_cast<const char*>(&first), 2});
+  return compare(reg, NFT_CMP_LTE, {reinterpret_cast<const char*>(&last), 2});
+}
 
 namespace {
 uint32_t mask_of(const Cidr& c) { return c.bits == 0 ? 0 : htonl(0xffffffffu << (32 - c.bits)); }
@@ -268,12 +274,11 @@ void Transaction::delete_chain(std::string_view name) {
   out_.text(NFTA_CHAIN_NAME, name);
 }
 
-void Transaction::add_rule(std::string_view chain, const Rule& rule) {
+void Transaction::add_rule(std::string_view chain, const std::string& e) {
   begin(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
   out_.text(NFTA_RULE_TABLE, table_);
   out_.text(NFTA_RULE_CHAIN, chain);
   auto n = out_.open(NFTA_RULE_EXPRESSIONS);
-  const auto& e = rule.expressions().bytes();
   out_.raw(e.data(), e.size());
   out_.close(n);
 }
@@ -367,6 +372,10 @@ void Transaction::delete_range(std::string_view set, std::string_view key, std::
 void Transaction::add_verdict_element(std::string_view set, std::string_view key, std::string_view chain) {
   element(set, true, key, [&](auto& b) { data_verdict(b, NFTA_SET_ELEM_DATA, chain.empty() ? NF_DROP : NFT_GOTO, chain); });
 }
+void Transaction::add_jump_element(std::string_view set, std::string_view key, std::string_view chain) {
+  element(set, true, key, [&](auto& b) { data_verdict(b, NFTA_SET_ELEM_DATA, NFT_JUMP, chain); });
+}
+
 const netlink::Batch& Transaction::finish() {
   if (finished_) return out_;
   end_elements();

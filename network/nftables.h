@@ -30,6 +30,7 @@ class Rule {
   Rule& differs(int reg, std::string_view bytes);
   Rule& equals8(int reg, uint8_t v) { return equals(reg, {reinterpret_cast<const char*>(&v), 1}); }
   Rule& equals_be16(int reg, uint16_t v);
+  Rule& between_be16(int reg, uint16_t first, uint16_t last);
   Rule& equals32(int reg, uint32_t v) { return equals(reg, {reinterpret_cast<const char*>(&v), 4}); }
   Rule& differs32(int reg, uint32_t v) { return differs(reg, {reinterpret_cast<const char*>(&v), 4}); }
   Rule& in(const Cidr& cidr, int reg);              // the IPv4 address in reg is (not) inside cidr; reg is overwritten
@@ -98,7 +99,8 @@ class Transaction {
   void add_base_chain(std::string_view name, std::string_view type, uint32_t hook, int32_t priority);
   void flush_chain(std::string_view name);
   void delete_chain(std::string_view name);  // must be empty of rules and references
-  void add_rule(std::string_view chain, const Rule& rule);
+  void add_rule(std::string_view chain, const Rule& rule) { add_rule(chain, rule.expressions().bytes()); }
+  void add_rule(std::string_view chain, const std::string& expressions);
   void add_set(const SetSpec& set);
   void delete_set(std::string_view name);
   void flush_set(std::string_view name);
@@ -109,6 +111,7 @@ class Transaction {
   void add_range(std::string_view set, std::string_view key, std::string_view key_end);            // of a concatenation
   void delete_range(std::string_view set, std::string_view key, std::string_view key_end);
   void add_verdict_element(std::string_view set, std::string_view key, std::string_view chain);  // goto chain; empty: drop
+  void add_jump_element(std::string_view set, std::string_view key, std::string_view chain);
 
   bool empty() const { return requests_ == 0; }
   size_t size() const { return out_.size(); }

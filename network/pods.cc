@@ -182,7 +182,15 @@ base::Result<> PodsImpl::connect(int netns, const PodNetwork& pod) {
   links::add_neighbour(pod_end, eth0->index, gateway_, mac_of(gateway_));
   links::add_route(pod_end, {.to = Cidr{gateway_, 32}, .source = pod.ip, .index = eth0->index});
   links::add_route(pod_end, {.to = Cidr{Ip::v4(0), 0}, .via = gateway_, .source = pod.ip, .index = eth0->index});
-  return inside.run(pod_end);
+  CHECK_OK(inside.run(pod_end));
+  // The host's end came up while its peer was down. It sends nothing until the kernel has noticed the carrier, which it does in its own time; the
+  // first packets to the pod would be lost. Since 6.8 it looks when asked for the link; before, it takes a moment.
+  for (int i = 0; i < 100; ++i) {
+    TRY(link, links::find(socket_, pod.host_link));
+    if (!link || link->operational) break;
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+  }
+  return {};
 }
 
 void PodsImpl::elements(nft::Transaction& t, const PodNetwork& pod, bool add) {

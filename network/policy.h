@@ -1,7 +1,9 @@
 // NetworkPolicy in the kernel. The caller has evaluated all selectors: a policy names addresses.
 //
 // A pod of this node that at least one policy selects for a direction accepts only what one of those policies
-// allows; replies always pass, and so does what the node itself sends to its pods and DNS to the cluster's own server. Blocking; safe from any thread.
+// allows. Replies always pass, and so does everything between a pod and its own node, the cluster's DNS among it. Connections that exist stay.
+// Only differences to what was last given reach the kernel. After a restart of the agent, call replace() before Services::replace(): that one writes
+// the table anew with what is known then; until then the old rules hold. Blocking; safe from any thread.
 #pragma once
 
 #include <cstdint>

@@ -1,59 +1,15 @@
 #include <catch2/catch.hpp>
 
 #include <map>
-#include <set>
 
 #include <fmt/format.h>
 
-#include "tests/unit/network/netns.h"
+#include "tests/unit/network/cluster.h"
 
 using namespace network;
 using namespace network::test;
 
 namespace {
-
-// Two nodes, two pods on a and one on b, all answering with their names on 80.
-struct Cluster : Lab {
-  Netns p1, p2, p3;
-  PodNetwork n1, n2, n3;
-  std::vector<Responder> responders;
-  Cluster() {
-    auto attach = [](const Netns& host, Node& node, const Netns& pod, const char* id) {
-      PodNetwork out;
-      host.run([&] { out = node.pods().attach(pod.fd(), {.id = id}).value(); });
-      return out;
-    };
-    n1 = attach(a, *node_a, p1, "pod-1");
-    n2 = attach(a, *node_a, p2, "pod-2");
-    n3 = attach(b, *node_b, p3, "pod-3");
-    responders.emplace_back(p1, "one", 80);
-    responders.emplace_back(p2, "two", 80);
-    responders.emplace_back(p3, "three", 80);
-  }
-  Endpoint one() const { return {.ip = n1.ip, .port = 80, .local = true}; }
-  Endpoint two() const { return {.ip = n2.ip, .port = 80, .local = true}; }
-  Endpoint three() const { return {.ip = n3.ip, .port = 80}; }
-  void apply(Service s) {
-    a.run([&] {
-      auto r = node_a->services().update({s});
-      if (!r) throw std::runtime_error(r.error().message);
-    });
-  }
-  void replace(std::vector<Service> s) {
-    a.run([&] {
-      auto r = node_a->services().replace(s);
-      if (!r) throw std::runtime_error(r.error().message);
-    });
-  }
-  std::map<std::string, int> spread(const Netns& from, const std::string& to, uint16_t port, int times = 60) {
-    std::map<std::string, int> out;
-    for (int i = 0; i < times; ++i) {
-      auto answer = ask_tcp(from, to, port);
-      ++out[answer.substr(0, answer.find(' '))];
-    }
-    return out;
-  }
-};
 
 Service web(std::vector<Endpoint> endpoints) {
   Service s;
