@@ -19,6 +19,7 @@
 #include "runtime/container/kernel_file.h"
 #include "runtime/container/mounts.h"
 #include "runtime/container/syscalls.h"
+#include "runtime/sandbox/child_pipes.h"
 
 namespace runtime {
 
@@ -243,18 +244,8 @@ Result<> Pod::launch(Container& c) {
   plan.cgroup = &entry;
 
   Fd child_in, child_out, child_err, child_console, child_report;
-  auto make_pipe = [](Fd& read, Fd& write) -> Result<> {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) return base::errno_error("make a pipe");
-    read = Fd(ends[0]);
-    write = Fd(ends[1]);
-    return {};
-  };
   if (spec.tty) {
-    int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return base::errno_error("make a socket pair");
-    c.console = Fd(ends[0]);
-    child_console = Fd(ends[1]);
+    CHECK_OK(make_socket_pair(c.console, child_console));
   } else {
     if (spec.stdin_open) CHECK_OK(make_pipe(child_in, c.in));
     CHECK_OK(make_pipe(c.out.from, child_out));
@@ -276,41 +267,6 @@ Result<> Pod::launch(Container& c) {
   c.pid = pid;
   return {};
 }
-
-namespace {
-
-// Everything that waits in a non-blocking pipe; true at its end.
-bool drain(int fd, std::string& text) {
-  char chunk[4096];
-  for (;;) {
-    ssize_t n = ::read(fd, chunk, sizeof chunk);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return errno != EAGAIN;
-    if (n == 0) return true;
-    text.append(chunk, static_cast<size_t>(n));
-    if (text.size() > (1u << 20)) return true;
-  }
-}
-
-// The terminal the child sent; none when it did not come so far.
-Fd receive_terminal(int socket) {
-  char byte;
-  iovec data{&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  if (::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) <= 0) return Fd();
-  cmsghdr* c = CMSG_FIRSTHDR(&message);
-  if (c == nullptr || c->cmsg_type != SCM_RIGHTS) return Fd();
-  int fd;
-  std::memcpy(&fd, CMSG_DATA(c), sizeof fd);
-  return Fd(fd);
-}
-
-}  // namespace
 
 void Pod::report_ready(const ContainerPtr& c) {
   if (!c->report || !drain(c->report.get(), c->report_text)) return;
@@ -366,113 +322,6 @@ void Pod::start_done(const ContainerPtr& c) {
   changed(*c);
   auto respond = std::exchange(c->started, nullptr);
   if (respond) respond(wire::encode(c->status), {});
-}
-
-// --- output
-
-bool Pod::read_output(const ContainerPtr& c, Output& out) {
-  static char buffer[16384];
-  for (int i = 0; i < 16; ++i) {
-    ssize_t n = ::read(out.from.get(), buffer, sizeof buffer);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) return true;
-    if (n <= 0) return false;
-    std::string_view data(buffer, static_cast<size_t>(n));
-    c->log.append(out.name, data, out.rest);
-    if (!c->attachments.empty()) fan_out(c, &out == &c->err, data);
-  }
-  return true;
-}
-
-void Pod::output_ready(const ContainerPtr& c, Output& out) {
-  if (!out.from || read_output(c, out)) return;
-  loop_.unwatch(out.from.get());
-  out.from.reset();
-  c->log.finish(out.name, out.rest);
-}
-
-void Pod::fan_out(const ContainerPtr& c, bool is_err, std::string_view data) {
-  std::vector<Attachment*> slow;
-  for (Attachment& a : c->attachments) {
-    Fd& to = is_err ? a.err : a.out;
-    std::string& pending = is_err ? a.err_pending : a.out_pending;
-    if (!to) continue;
-    std::string_view left = data;
-    if (pending.empty()) {
-      ssize_t n = ::write(to.get(), left.data(), left.size());
-      if (n < 0 && errno != EAGAIN && errno != EINTR) {
-        slow.push_back(&a);
-        continue;
-      }
-      if (n > 0) left.remove_prefix(static_cast<size_t>(n));
-    }
-    pending += left;
-    if (pending.size() > (4u << 20)) slow.push_back(&a);
-    else if (!left.empty()) watch_attachment(c, &a);
-  }
-  for (Attachment* a : slow) detach(c, a);
-}
-
-void Pod::watch_attachment(const ContainerPtr& c, Attachment* a) {
-  for (auto [fd, pending] : {std::pair(&a->out, &a->out_pending), std::pair(&a->err, &a->err_pending)}) {
-    // EPOLLERR comes unasked: the reader has gone.
-    if (*fd) loop_.watch(fd->get(), pending->empty() ? 0u : EPOLLOUT, [this, c, a](uint32_t events) { (events & EPOLLERR) ? detach(c, a) : flush(c, a); });
-  }
-}
-
-void Pod::flush(const ContainerPtr& c, Attachment* a) {
-  for (auto [fd, pending] : {std::pair(&a->out, &a->out_pending), std::pair(&a->err, &a->err_pending)}) {
-    while (*fd && !pending->empty()) {
-      ssize_t n = ::write(fd->get(), pending->data(), pending->size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0 && errno == EAGAIN) break;
-      if (n < 0) return detach(c, a);
-      pending->erase(0, static_cast<size_t>(n));
-    }
-    if (pending->empty()) *pending = std::string();
-  }
-  bool ended = c->status.phase == ContainerPhase::exited;
-  if (ended && a->out_pending.empty() && a->err_pending.empty()) return detach(c, a);
-  watch_attachment(c, a);
-}
-
-void Pod::detach(const ContainerPtr& c, Attachment* a) {
-  auto it = std::ranges::find_if(c->attachments, [&](const Attachment& x) { return &x == a; });
-  if (it == c->attachments.end()) return;
-  if (it->out) loop_.unwatch(it->out.get());
-  if (it->err) loop_.unwatch(it->err.get());
-  c->attachments.erase(it);
-}
-
-Result<std::vector<Fd>> Pod::attach(const AttachRequest& request) {
-  TRY(ContainerPtr c, find(request.container, true));
-  std::vector<Fd> fds;
-  auto& a = c->attachments.emplace_back();
-  if (request.with_stdin && c->spec.stdin_open) {
-    if (c->terminal) {
-      fds.emplace_back(::fcntl(c->terminal.get(), F_DUPFD_CLOEXEC, 3));
-    } else if (c->in) {
-      // Once: the client's end is the last one, so that the container sees the end of file when it closes.
-      if (c->spec.stdin_once) fds.push_back(std::move(c->in));
-      else fds.emplace_back(::fcntl(c->in.get(), F_DUPFD_CLOEXEC, 3));
-    } else {
-      c->attachments.pop_back();
-      return base::fail(409, "Conflict", "the standard input of container \"" + request.container + "\" has been closed");
-    }
-  }
-  for (Fd* to : {&a.out, &a.err}) {
-    if (to == &a.err && c->terminal) break;
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) {
-      c->attachments.pop_back();
-      return base::errno_error("make a pipe");
-    }
-    ::fcntl(ends[1], F_SETFL, O_NONBLOCK);
-    *to = Fd(ends[1]);
-    fds.emplace_back(ends[0]);
-  }
-  watch_attachment(c, &a);
-  return fds;
 }
 
 // --- ending
@@ -635,97 +484,6 @@ void Pod::shutdown(std::function<void()> done) {
   for (auto& [id, c] : containers_) kill_now(*c);
   if (pause_ > 0) ::kill(pause_, SIGKILL);
   reap();
-}
-
-// --- exec
-
-void Pod::exec(ExecRequest request, Respond respond) {
-  auto found = find(request.container, true);
-  if (!found) return respond(std::unexpected(found.error()), {});
-  if (request.spec.argv.empty()) return respond(base::bad_request("no command to execute"), {});
-  auto e = std::make_shared<Exec>();
-  e->session = next_session_++;
-  e->container = request.container;
-  e->tty = request.spec.tty;
-  e->started = std::move(respond);
-  execs_[e->session] = e;
-  if (auto r = launch_session(*e, **found, request.spec); !r) {
-    execs_.erase(e->session);
-    return e->started(std::unexpected(r.error()), {});
-  }
-  loop_.watch(e->report.get(), EPOLLIN, [this, e](uint32_t) { exec_report_ready(e); });
-}
-
-Result<> Pod::launch_session(Exec& e, Container& c, const ExecSpec& spec) {
-  TRY(Cgroups::Entry entry, cgroups_.open(c.cgroup));
-  ExecPlan plan;
-  Fd target(sys::pidfd_open(c.pid));
-  if (!target) return base::errno_error("open the container's process");
-  plan.target = target.get();
-  plan.argv = spec.argv;
-  std::vector<std::string> env = c.env;
-  env.insert(env.end(), spec.add_env.begin(), spec.add_env.end());
-  plan.env = complete_environment(env, c.identity.home, "", spec.tty);
-  plan.cwd = spec.cwd.empty() ? c.spec.cwd : spec.cwd;
-  plan.identity = c.identity;
-  if (spec.uid) plan.identity.uid = *spec.uid;
-  if (spec.gid) {
-    plan.identity.gid = *spec.gid;
-    plan.identity.groups = {*spec.gid};
-  }
-  plan.capabilities = c.capabilities;
-  plan.no_new_privileges = c.spec.no_new_privileges;
-  plan.seccomp = c.seccomp;
-  plan.cgroup = &entry;
-  plan.tty = spec.tty;
-
-  Fd child_in, child_out, child_err, child_console, child_report;
-  auto make_pipe = [](Fd& read, Fd& write) -> Result<> {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) return base::errno_error("make a pipe");
-    read = Fd(ends[0]);
-    write = Fd(ends[1]);
-    return {};
-  };
-  if (spec.tty) {
-    int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return base::errno_error("make a socket pair");
-    e.console = Fd(ends[0]);
-    child_console = Fd(ends[1]);
-  } else {
-    if (spec.stdin_open) CHECK_OK(make_pipe(child_in, e.fds.emplace_back()));
-    if (spec.want_output) {
-      CHECK_OK(make_pipe(e.fds.emplace_back(), child_out));
-      CHECK_OK(make_pipe(e.fds.emplace_back(), child_err));
-    }
-  }
-  CHECK_OK(make_pipe(e.report, child_report));
-  ::fcntl(e.report.get(), F_SETFL, O_NONBLOCK);
-  plan.streams = {child_in.get(), child_out.get(), child_err.get(), child_console.get()};
-  plan.report = child_report.get();
-  TRY(pid_t pid, clone_into(setup_.spec.host_pid ? 0 : c.pid, 0, entry.v2.get()));
-  if (pid == 0) launch_exec(plan);
-  e.pid = pid;
-  return {};
-}
-
-void Pod::exec_report_ready(const ExecPtr& e) {
-  if (!e->report || !drain(e->report.get(), e->report_text)) return;
-  loop_.unwatch(e->report.get());
-  e->report.reset();
-  LaunchReport report = parse_report(e->report_text);
-  auto respond = std::exchange(e->started, nullptr);
-  if (e->console) {
-    if (Fd terminal = receive_terminal(e->console.get())) e->fds.push_back(std::move(terminal));
-    e->console.reset();
-  }
-  auto fds = std::move(e->fds);
-  if (report.failure) {
-    auto error = *report.failure;
-    execs_.erase(e->session);  // reap() collects the process unasked
-    return respond(std::unexpected(error), {});
-  }
-  respond(wire::encode(ExecStarted{e->session, e->pid}), std::move(fds));
 }
 
 }  // namespace runtime
