@@ -68,6 +68,22 @@ Result<> make_group(const std::string& dir) {
   return {};
 }
 
+// A new cpuset is empty and takes no process until both are set.
+Result<> fill_cpuset(const Cgroups::Hierarchy& h, const std::string& dir) {
+  if (!has(h.controllers, "cpuset")) return {};
+  std::string parent = dir.substr(0, dir.rfind('/'));
+  for (const char* file : {"/cpuset.cpus", "/cpuset.mems"}) {
+    if (auto text = read_kernel(parent + file)) (void)try_write_kernel(dir + file, *text);
+  }
+  return {};
+}
+
+Result<> make_v1(const Cgroups::Hierarchy& h, const std::string& dir) {
+  if (::mkdir(dir.c_str(), 0755) == 0) return fill_cpuset(h, dir);
+  if (errno != EEXIST) return base::errno_error("make the cgroup " + dir);
+  return {};
+}
+
 // "/a/b/c" -> "/a", "/a/b", "/a/b/c".
 std::vector<std::string> prefixes(std::string_view path) {
   std::vector<std::string> out;
@@ -138,21 +154,15 @@ std::string Cgroups::directory(const Hierarchy& h, std::string_view path) const 
 }
 
 Result<> Cgroups::create_v1(const Hierarchy& h, std::string_view path) const {
-  if (::access(directory(h, path).c_str(), F_OK) == 0) return {};
-  std::string parent = h.mount;
-  for (const std::string& part : prefixes(root_ + std::string(path))) {
-    std::string dir = h.mount + part;
-    if (::mkdir(dir.c_str(), 0755) != 0) {
-      if (errno != EEXIST) return base::errno_error("make the cgroup " + dir);
-    } else if (has(h.controllers, "cpuset")) {
-      // A new cpuset is empty and takes no process until both are set.
-      for (const char* file : {"/cpuset.cpus", "/cpuset.mems"}) {
-        if (auto text = read_kernel(parent + file)) (void)try_write_kernel(dir + file, *text);
-      }
-    }
-    parent = dir;
+  std::string whole = root_ + std::string(path), dir = h.mount + whole;
+  if (::mkdir(dir.c_str(), 0755) != 0) {
+    if (errno == EEXIST) return {};
+    if (errno != ENOENT) return base::errno_error("make the cgroup " + dir);
+    // Parents first, then once more.
+    for (const std::string& part : prefixes(whole)) CHECK_OK(make_v1(h, h.mount + part));
+    return {};
   }
-  return {};
+  return fill_cpuset(h, dir);
 }
 
 Result<> Cgroups::create_v2(const Hierarchy& h, std::string_view path) {
