@@ -10,6 +10,9 @@ AdmissionChain make_admission(const Authorizer& authorizer) {
   chain.push_back(make_default_class_admission());
   chain.push_back(make_escalation_admission(authorizer));
   chain.push_back(make_node_restriction_admission());
+  chain.push_back(make_limit_ranger_admission());
+  chain.push_back(make_certificate_approval_admission(authorizer));
+  chain.push_back(make_resource_quota_admission());
   return chain;
 }
 

@@ -14,6 +14,9 @@ std::unique_ptr<AdmissionPlugin> make_default_tolerations_admission();
 std::unique_ptr<AdmissionPlugin> make_default_class_admission();  // StorageClass of claims, IngressClass of Ingresses
 std::unique_ptr<AdmissionPlugin> make_escalation_admission(const Authorizer& authorizer);
 std::unique_ptr<AdmissionPlugin> make_node_restriction_admission();
+std::unique_ptr<AdmissionPlugin> make_limit_ranger_admission();
+std::unique_ptr<AdmissionPlugin> make_certificate_approval_admission(const Authorizer& authorizer);
+std::unique_ptr<AdmissionPlugin> make_resource_quota_admission();  // last: it charges
 
 inline bool is_resource(const Admit& a, std::string_view group, std::string_view resource) {
   return a.attempt.resource.resource == resource && a.attempt.resource.group == group;

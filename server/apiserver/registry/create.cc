@@ -95,9 +95,9 @@ Task<Result<RecordPtr>> Registry::create(Target t, Call& call, value v) {
     object& a = attempt_value.as_object();
     std::string name(text_of(metadata_of(a), "name"));
     WriteAttempt attempt{s, store_, call, t.ns, name, {}, {}, number};
-    CO_CHECK_OK(s.strategy->prepare_create(attempt, a));
     Admit admit{Operation::create, attempt, &attempt_value, nullptr};
     CO_CHECK_OK(co_await run_admission(admit, true));
+    CO_CHECK_OK(s.strategy->prepare_create(attempt, a));
     api::normalise(*s.kind->type, attempt_value);
     std::vector<base::Cause> causes;
     validate_metadata(metadata_of(a), s.namespaced, s.name_rule, causes);

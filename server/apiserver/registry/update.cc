@@ -83,9 +83,9 @@ Task<Result<RecordPtr>> Registry::update(Target t, Call& call, UpdateOptions opt
     api::apply_defaults(*s.kind, now);
     object& n = now.get_object();
     WriteAttempt attempt{s, store_, call, t.ns, t.name, t.subresource, {}, number};
-    CO_CHECK_OK(s.strategy->prepare_update(attempt, n, b));
     Admit admit{Operation::update, attempt, &now, &before};
     CO_CHECK_OK(co_await run_admission(admit, true));
+    CO_CHECK_OK(s.strategy->prepare_update(attempt, n, b));
     api::normalise(*s.kind->type, now);
     std::vector<base::Cause> causes;
     validate_metadata(metadata_of(n), s.namespaced, s.name_rule, causes);
