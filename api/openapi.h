@@ -24,7 +24,7 @@ std::string openapi_v2_protobuf(const OpenApiInput& in);
 std::string openapi_v3_index(const OpenApiInput& in);
 // /openapi/v3/<path>, path as in the index ("api/v1", "apis/apps/v1"); empty when unknown.
 std::string openapi_v3_document(const OpenApiInput& in, std::string_view path);
-// JSON documents only; the protobuf form of v3 as well.
+// Version 3 has no protobuf form here: always empty, so that the caller answers with JSON.
 std::string openapi_v3_protobuf(const OpenApiInput& in, std::string_view path);
 
 }  // namespace api

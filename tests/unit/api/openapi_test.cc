@@ -1,0 +1,84 @@
+#include "api/openapi.h"
+
+#include <catch2/catch.hpp>
+
+#include "api/wire.h"
+
+namespace {
+
+// Adds the definition names that references under v point at.
+void references(const base::json::value& v, std::vector<std::string>& out) {
+  if (const auto* o = v.if_object()) {
+    for (const auto& [key, inner] : *o) {
+      if (key == "$ref" && inner.is_string()) out.emplace_back(std::string(inner.get_string()).substr(std::string_view(inner.get_string()).rfind('/') + 1));
+      references(inner, out);
+    }
+  } else if (const auto* a = v.if_array()) {
+    for (const auto& inner : *a) references(inner, out);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the OpenAPI v2 document is complete and every reference leads somewhere") {
+  std::string text = api::openapi_v2_json({{}, "v1.36.0"});
+  auto v = base::parse_json(text);
+  REQUIRE(v);
+  const auto* definitions = base::find_object(*v, "definitions");
+  REQUIRE(definitions);
+  std::vector<std::string> used;
+  references(*v, used);
+  for (const std::string& name : used) {
+    INFO(name);
+    CHECK(definitions->contains(name));
+  }
+  const auto& pod = definitions->at("io.k8s.api.core.v1.Pod");
+  CHECK(base::to_text(*base::find(pod, "x-kubernetes-group-version-kind")) == R"([{"group":"","kind":"Pod","version":"v1"}])");
+  const auto& spec = definitions->at("io.k8s.api.core.v1.PodSpec");
+  CHECK(base::get_string(spec, "properties.containers.x-kubernetes-patch-merge-key") == "name");
+  CHECK(base::get_string(spec, "properties.volumes.x-kubernetes-patch-strategy") == "merge,retainKeys");
+  const auto* paths = base::find_object(*v, "paths");
+  const auto* item = paths->if_contains("/apis/apps/v1/namespaces/{namespace}/deployments/{name}");
+  REQUIRE(item);
+  CHECK(base::get_string(*item, "patch.x-kubernetes-group-version-kind.kind") == "Deployment");
+  CHECK(base::to_text(*base::find(*item, "patch.parameters")).find("dryRun") != std::string::npos);
+}
+
+TEST_CASE("every OpenAPI v3 document stands alone") {
+  auto index = base::parse_json(api::openapi_v3_index({{}, "v1.36.0"}));
+  REQUIRE(index);
+  const auto* paths = base::find_object(*index, "paths");
+  REQUIRE(paths);
+  CHECK(paths->contains("api/v1"));
+  CHECK(paths->contains("apis/apps/v1"));
+  for (const auto& [path, entry] : *paths) {
+    INFO(std::string_view(path));
+    auto v = base::parse_json(api::openapi_v3_document({{}, "v1.36.0"}, path));
+    REQUIRE(v);
+    const auto* schemas = base::find_object(*v, "components.schemas");
+    REQUIRE(schemas);
+    std::vector<std::string> used;
+    references(*v, used);
+    for (const std::string& name : used) {
+      INFO(name);
+      CHECK(schemas->contains(name));
+    }
+  }
+  CHECK(api::openapi_v3_document({{}, "v1"}, "apis/none/v1").empty());
+}
+
+TEST_CASE("the protobuf form of OpenAPI v2 is well-formed") {
+  std::string bytes = api::openapi_v2_protobuf({{}, "v1.36.0"});
+  api::wire::Reader r(bytes);
+  size_t definitions = 0, paths = 0;
+  while (r.next()) {
+    if (r.number == 8 || r.number == 9) {
+      api::wire::Reader inner(r.data);
+      while (inner.next()) ++(r.number == 8 ? paths : definitions);
+      CHECK_FALSE(inner.failed());
+    }
+  }
+  CHECK_FALSE(r.failed());
+  CHECK(definitions > 500);
+  CHECK(paths > 150);
+}
