@@ -86,7 +86,28 @@ Task<Result<std::unique_ptr<http::Stream>>> Tunnel::connect(std::string path, st
 Task<Result<>> Tunnel::control() {
   auto connected = co_await connect("/v1-appliance/tunnel", "appliance-tunnel");
   if (!connected) co_return std::unexpected(std::move(connected).error());
-  auto stream = std::move(*connected);
+  std::shared_ptr<http::Stream> stream = std::move(*connected);
+  auto writing = std::make_shared<Turn>();
+  Result<> end;
+  co_await with_children(tasks_.runtime(), [this, stream, writing, &end](base::Tasks& children) -> Task<> {
+    auto strand = co_await base::this_executor();
+    children.spawn("tunnel failures", strand, report_failures(stream, writing));
+    end = co_await read_control(stream, writing);
+  });
+  co_return end;
+}
+
+Task<> Tunnel::report_failures(std::shared_ptr<http::Stream> stream, std::shared_ptr<Turn> writing) {
+  for (;;) {
+    auto line = co_await failures_.pop();
+    if (!line) co_return;
+    auto turn = co_await writing->take();
+    auto w = co_await stream->write(*line);
+    if (!w) co_return;
+  }
+}
+
+Task<Result<>> Tunnel::read_control(std::shared_ptr<http::Stream> stream, std::shared_ptr<Turn> writing) {
   base::log::info("agent", "the tunnel to {} is up", options_.server_url);
   std::string in;
   char buffer[4096];
@@ -103,6 +124,7 @@ Task<Result<>> Tunnel::control() {
       if (!line.empty() && line.back() == '\r') line.pop_back();
       if (line == "ping") {
         stream->set_write_deadline(base::Clock::now() + 20s);
+        auto turn = co_await writing->take();
         auto w = co_await stream->write("pong\n");
         if (!w) co_return w;
       } else if (line.starts_with("open ")) {
@@ -118,6 +140,9 @@ Task<> Tunnel::serve_stream(std::string id) {
   auto connected = co_await connect("/v1-appliance/tunnel/" + id, "appliance-stream");
   if (!connected) {
     base::log::warn("agent", "opening a tunnel stream: {}", connected.error().message);
+    std::string why = connected.error().message;
+    std::replace(why.begin(), why.end(), '\n', ' ');
+    failures_.push(fmt::format("fail {} {}\n", id, why));
     co_return;
   }
   co_await http::serve_connection(std::move(*connected), options_.handler);

@@ -4,6 +4,8 @@
 #include <functional>
 #include <string>
 
+#include "agent/streams/scope.h"
+#include "base/channel.h"
 #include "base/http/server.h"
 #include "base/http/tls.h"
 #include "base/io.h"
@@ -25,11 +27,14 @@ class Tunnel {
 
  private:
   base::Task<base::Result<>> control();
+  base::Task<base::Result<>> read_control(std::shared_ptr<base::http::Stream> stream, std::shared_ptr<Turn> writing);
   base::Task<> serve_stream(std::string id);
+  base::Task<> report_failures(std::shared_ptr<base::http::Stream> stream, std::shared_ptr<Turn> writing);
   base::Task<base::Result<std::unique_ptr<base::http::Stream>>> connect(std::string path, std::string protocol);
 
   const TunnelOptions options_;
   base::Tasks tasks_;
+  base::Channel<std::string> failures_{64};  // lines for the server; further ones are dropped
 };
 
 }  // namespace agent

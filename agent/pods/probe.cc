@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "agent/pods/grpc_health.h"
+#include "agent/streams/scope.h"
 #include "base/http/client.h"
 
 namespace agent {
@@ -58,18 +59,26 @@ struct Collected {
   std::optional<Result<int>> exit;
 };
 
-Task<Result<>> collect(runtime::ExecSessionPtr session, std::shared_ptr<Collected> into) {
-  // Both streams one after the other would block a process that fills the second; a terminal joins them, pipes are read as they come.
-  for (auto stream : {session->out(), session->err()}) {
-    if (!stream) continue;
-    for (;;) {
-      auto chunk = co_await stream->read(4096);
-      if (!chunk || chunk->empty()) break;
-      if (into->output.size() < kMaxOutput) into->output.append(*chunk, 0, kMaxOutput - into->output.size());
-    }
+Task<> read_all(runtime::FdStreamPtr from, std::shared_ptr<Collected> into) {
+  for (;;) {
+    auto chunk = co_await from->read(4096);
+    if (!chunk || chunk->empty()) co_return;
+    if (into->output.size() < kMaxOutput) into->output.append(*chunk, 0, kMaxOutput - into->output.size());
   }
-  auto code = co_await session->wait();
-  into->exit = std::move(code);
+}
+
+// Both streams side by side: a process that fills one must not wait for the other. What its children still hold open is not waited for.
+Task<Result<>> collect(base::Runtime* runtime, runtime::ExecSessionPtr session, std::shared_ptr<Collected> into) {
+  co_await with_children(*runtime, [session, into](base::Tasks& children) -> Task<> {
+    auto strand = co_await base::this_executor();
+    for (auto stream : {session->out(), session->err()}) {
+      if (stream) children.spawn("output of a command", strand, read_all(stream, into));
+    }
+    auto code = co_await session->wait();
+    into->exit = std::move(code);
+    auto until = base::Clock::now() + 200ms;
+    while (children.running() > 0 && base::Clock::now() < until) co_await base::sleep_for(1ms);
+  });
   co_return Result<>{};
 }
 
@@ -123,13 +132,13 @@ Task<Result<>> get_once(api::core::HTTPGetAction action, std::string host, uint1
 
 }  // namespace
 
-Task<Result<ExecOutput>> run_in_container(runtime::SandboxPtr sandbox, std::string container_id, std::vector<std::string> command, base::Duration timeout) {
+Task<Result<ExecOutput>> run_in_container(base::Runtime& runtime, runtime::SandboxPtr sandbox, std::string container_id, std::vector<std::string> command, base::Duration timeout) {
   runtime::ExecSpec spec;
   spec.argv = std::move(command);
   auto session = co_await sandbox->exec(std::move(container_id), std::move(spec));
   if (!session) co_return std::unexpected(std::move(session).error());
   auto collected = std::make_shared<Collected>();
-  auto done = co_await base::with_timeout(timeout, collect(*session, collected));
+  auto done = co_await base::with_timeout(timeout, collect(&runtime, *session, collected));
   if (!done) {
     auto killed = co_await (*session)->kill(9);
     (void)killed;
@@ -152,7 +161,7 @@ Task<Result<int>> http_get(api::core::HTTPGetAction action, std::string pod_ip, 
 Task<ProbeResult> run_probe(api::core::Probe probe, ProbeTarget target) {
   ProbeTimes times = probe_times(probe);
   if (probe.exec) {
-    auto r = co_await run_in_container(target.sandbox, target.container_id, probe.exec->command, times.timeout);
+    auto r = co_await run_in_container(*target.runtime, target.sandbox, target.container_id, probe.exec->command, times.timeout);
     if (!r) {
       if (r.error().code == 504) {
         co_return ProbeResult{Verdict::failure, fmt::format("command timed out: \"{}\" timed out after {}s", fmt::join(probe.exec->command, " "),
@@ -193,7 +202,7 @@ Task<ProbeResult> run_probe(api::core::Probe probe, ProbeTarget target) {
 
 Task<Result<>> run_hook(api::core::LifecycleHandler hook, ProbeTarget target, base::Duration timeout) {
   if (hook.exec) {
-    auto r = co_await run_in_container(target.sandbox, target.container_id, hook.exec->command, timeout);
+    auto r = co_await run_in_container(*target.runtime, target.sandbox, target.container_id, hook.exec->command, timeout);
     if (!r) co_return std::unexpected(std::move(r).error());
     if (r->exit_code != 0) {
       co_return base::fail(500, "HookFailed", fmt::format("command '{}' exited with {}: {}", fmt::join(hook.exec->command, " "), r->exit_code, r->output));

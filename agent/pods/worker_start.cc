@@ -281,7 +281,7 @@ Task<> PodWorker::start_container(std::string name) {
   if (!s.running) co_return;  // has ended already, and on_exit() knows
   if (s.spec->lifecycle && s.spec->lifecycle->postStart) {
     auto spec = s.spec;
-    ProbeTarget target{sandbox, id, pod_ip(), spec.get()};
+    ProbeTarget target{&context_.runtime, sandbox, id, pod_ip(), spec.get()};
     auto hook = co_await run_hook(*spec->lifecycle->postStart, target, 24h);
     Slot& after = *slot_named(name);
     if (!after.running || after.id != id) co_return;
@@ -351,7 +351,7 @@ Task<> PodWorker::probe_loop(std::string name, std::string id, ProbeKind kind) {
     co_await base::sleep_until(next);
     if (!current()) co_return;
     next = base::Clock::now() + times.period;
-    ProbeTarget target{sandbox_, id, pod_ip(), spec.get()};
+    ProbeTarget target{&context_.runtime, sandbox_, id, pod_ip(), spec.get()};
     ProbeResult result = co_await run_probe(probe, target);
     Slot* s = current();
     if (!s) co_return;

@@ -93,7 +93,7 @@ Task<> PodWorker::stop_container(std::string name, std::string why, base::Durati
   auto began = base::Clock::now();
   event("Normal", "Killing", why, name);
   if (spec->lifecycle && spec->lifecycle->preStop && grace > 0s) {
-    ProbeTarget target{sandbox_, id, pod_ip(), spec.get()};
+    ProbeTarget target{&context_.runtime, sandbox_, id, pod_ip(), spec.get()};
     auto hook = co_await run_hook(*spec->lifecycle->preStop, target, grace);
     if (!hook) event("Warning", "FailedPreStopHook", fmt::format("PreStopHook failed: {}", hook.error().message), name);
   }
