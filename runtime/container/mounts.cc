@@ -96,18 +96,28 @@ Result<> attach(const Fd& mount, int target, MountFlags flags, Propagation propa
   return {};
 }
 
-Result<> mount_overlay(const std::vector<std::string>& layers, const std::string& upper, const std::string& work, const std::string& where) {
-  // "lowerdir+" (Linux 6.7) takes layers one by one, so that neither a page nor 256 characters are the limit.
+namespace {
+
+// "lowerdir+" (Linux 6.7) takes layers one by one, so that neither a page nor 256 characters are the limit.
+Fd detached_overlay(const std::vector<std::string>& layers, const std::string& upper, const std::string& work) {
   Fd fs = sys::fsopen("overlay");
   bool ok = fs && !layers.empty();
   for (const std::string& layer : layers) ok = ok && sys::fsconfig(fs.get(), FSCONFIG_SET_STRING, "lowerdir+", layer.c_str()) == 0;
   ok = ok && sys::fsconfig(fs.get(), FSCONFIG_SET_STRING, "upperdir", upper.c_str()) == 0;
   ok = ok && sys::fsconfig(fs.get(), FSCONFIG_SET_STRING, "workdir", work.c_str()) == 0;
+  ok = ok && sys::fsconfig(fs.get(), FSCONFIG_SET_FLAG, "volatile", nullptr) == 0;
   ok = ok && sys::fsconfig(fs.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr) == 0;
-  if (ok) {
-    Fd mount = sys::fsmount(fs.get(), 0);
+  return ok ? sys::fsmount(fs.get(), 0) : Fd();
+}
+
+}  // namespace
+
+// "volatile": nothing is synced, neither by the container's fsync nor (with all of the disk) when it ends. After a power cut
+// no writable layer is used again, so there is nothing to be durable for.
+Result<> mount_overlay(const std::vector<std::string>& layers, const std::string& upper, const std::string& work, const std::string& where) {
+  if (Fd mount = detached_overlay(layers, upper, work)) {
     Fd target(::open(where.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (!mount || !target || sys::move_mount(mount.get(), target.get()) != 0) return base::errno_error("mount the root file system");
+    if (!target || sys::move_mount(mount.get(), target.get()) != 0) return base::errno_error("mount the root file system");
     return {};
   }
   std::string options;
@@ -119,10 +129,10 @@ Result<> mount_overlay(const std::vector<std::string>& layers, const std::string
     }
   }
   options += ",upperdir=" + upper + ",workdir=" + work;
-  if (options.size() >= static_cast<size_t>(::sysconf(_SC_PAGESIZE))) return base::internal("mount the root file system: too many layers for this kernel");
+  if (options.size() + 16 >= static_cast<size_t>(::sysconf(_SC_PAGESIZE))) return base::internal("mount the root file system: too many layers for this kernel");
+  if (::mount("overlay", where.c_str(), "overlay", 0, (options + ",volatile").c_str()) == 0) return {};
   if (::mount("overlay", where.c_str(), "overlay", 0, options.c_str()) != 0) {
-    int err = errno;
-    return base::errno_error("mount the root file system (overlayfs of " + std::to_string(layers.size()) + " layers" + (fs ? kernel_message(fs.get()) : "") + ")", err);
+    return base::errno_error("mount the root file system (overlayfs of " + std::to_string(layers.size()) + " layers)");
   }
   return {};
 }

@@ -166,6 +166,11 @@ Task<Result<>> SandboxImpl::hello() {
   co_return take_state(std::move(answer));
 }
 
+void SandboxImpl::abandon() {
+  if (pid_ > 0 && pid_ != ::getpid()) ::kill(pid_, SIGKILL);
+  link_->close();
+}
+
 std::string SandboxImpl::netns_path() const { return spec_.host_network ? std::string() : "/proc/" + std::to_string(pid_) + "/ns/net"; }
 
 Task<Result<>> SandboxImpl::plain(Op op, std::string body) {

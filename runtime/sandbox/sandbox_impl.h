@@ -39,6 +39,8 @@ class SandboxImpl final : public Sandbox, public std::enable_shared_from_this<Sa
   void begin();
   Task<Result<>> setup(SandboxSpec spec);
   Task<Result<>> hello();
+  // Kills a supervisor that was found but does not answer.
+  void abandon();
 
   const SandboxSpec& spec() const override { return spec_; }
   base::WallTime created() const override { return created_; }
@@ -84,7 +86,7 @@ class SandboxImpl final : public Sandbox, public std::enable_shared_from_this<Sa
   // Set before the object is handed out.
   SandboxSpec spec_;
   base::WallTime created_{};
-  pid_t pid_ = 0;
+  pid_t pid_ = 0;  // until told: the one who listened on the socket
   base::Fd netns_, pidfd_;
 
   mutable std::mutex mutex_;

@@ -98,7 +98,8 @@ Task<std::shared_ptr<SandboxImpl>> Sandboxes::Impl::find_again(std::string id) {
   sandbox->begin();
   auto r = co_await base::with_timeout(5s, sandbox->hello());
   if (!r) {
-    base::log::warn("sandbox", "the supervisor of {} does not answer: {}", id, r.error().message);
+    base::log::warn("sandbox", "the supervisor of {} does not answer and is killed: {}", id, r.error().message);
+    sandbox->abandon();
     co_return nullptr;
   }
   co_return sandbox;

@@ -172,6 +172,21 @@ TEST_CASE("when a supervisor dies its containers die, and what it left is remove
   });
 }
 
+TEST_CASE("a supervisor that hangs is replaced by nothing after a restart") {
+  Node node;
+  node.run([&]() -> base::Task<> {
+    auto pod = co_await node.sandbox();
+    CHECK(co_await pod->start(node.shell("a", "sleep 1000")));
+    pid_t supervisor = pod->supervisor_pid(), pid = pod->container("a")->pid;
+    pod.reset();
+    co_await node.sandboxes().stop();
+    ::kill(supervisor, SIGSTOP);
+    auto found = co_await node.restart();
+    CHECK(found.empty());
+    co_await until([&] { return ::kill(supervisor, 0) != 0 && ::kill(pid, 0) != 0; });
+  });
+}
+
 TEST_CASE("after destroy nothing is left") {
   Node node;
   node.run([&]() -> base::Task<> {
