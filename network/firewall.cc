@@ -10,6 +10,9 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
 
+#include <algorithm>
+#include <cstring>
+
 #include <fmt/format.h>
 
 #include "base/bytes.h"
@@ -28,7 +31,7 @@ using nft::Rule;
 using nft::SetSpec;
 using nft::Transaction;
 
-constexpr int kLayout = 2;  // raise with every change of the chains or sets below
+constexpr int kLayout = 3;  // raise with every change of the chains or sets below
 constexpr int32_t kPriorityRaw = -300, kPriorityDnat = -105, kPriorityFilter = 0, kPrioritySnat = 95;
 constexpr uint32_t kStateEstablished = 2, kStateRelated = 4;
 
@@ -45,6 +48,8 @@ void sets(Transaction& t) {
   constexpr uint32_t any = concat_type({kTypeProtocol, kTypeService});
   add({.name = "services", .key_type = frontend, .key_size = 12, .verdicts = true});
   add({.name = "nodeports", .key_type = any, .key_size = 8, .verdicts = true});
+  add({.name = "services_inside", .key_type = frontend, .key_size = 12, .verdicts = true});
+  add({.name = "nodeports_inside", .key_type = any, .key_size = 8, .verdicts = true});
   add({.name = "closed", .key_type = frontend, .key_size = 12, .verdicts = true});
   add({.name = "closed_nodeports", .key_type = any, .key_size = 8, .verdicts = true});
   add({.name = "endpoints",
@@ -103,6 +108,7 @@ std::string Firewall::layout_name() const {
 void Firewall::layout(Transaction& t) const {
   const auto& o = options_;
   const std::string prefix(kLinkPrefix);
+  const Cidr loopback{Ip::v4(0x7f000000), 8};
   const std::string overlay_port = [&] {
     uint16_t p = htons(o.overlay_port);
     return std::string(reinterpret_cast<char*>(&p), 2);
@@ -110,7 +116,7 @@ void Firewall::layout(Transaction& t) const {
   t.add_chain(layout_name());
   sets(t);
   for (auto& ip : o.dns_addresses) t.add_element("dns", Key().address(ip));
-  for (const char* chain : {"dispatch", "refuse", "policy"}) t.add_chain(chain);
+  for (const char* chain : {"dispatch", "dispatch_inside", "refuse", "policy"}) t.add_chain(chain);
 
   // Pods of this node that policies select. Their chains return what is allowed and drop the rest. A pod may always talk to itself; the traffic
   // between it and its own node does not come by here.
@@ -137,13 +143,19 @@ void Firewall::layout(Transaction& t) const {
                              .destination(4).protocol(5).destination_port(6).source(7).lookup("allowed", 4, true).drop());
   t.add_rule("dispatch", frontend_verdict("services"));
   t.add_rule("dispatch", Rule().fib(NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE, 0).differs32(0, RTN_LOCAL).leave());
-  t.add_rule("dispatch", Rule().destination(0).in(Cidr{Ip::v4(0x7f000000), 8}, 0).leave());
+  t.add_rule("dispatch", Rule().destination(0).in(loopback, 0).leave());
   t.add_rule("dispatch", nodeport_verdict("nodeports"));
   t.add_rule("dispatch", Rule().destination(0).protocol(1).destination_port(2).map("hostports_at", 0, 3).dnat(3, 4));
   t.add_rule("dispatch", Rule().protocol(0).destination_port(1).map("hostports", 0, 2).dnat(2, 3));
+  // An external address whose traffic stays on this node's endpoints is, for clients inside the cluster, just the service.
+  t.add_rule("dispatch_inside", frontend_verdict("services_inside"));
+  t.add_rule("dispatch_inside", Rule().fib(NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE, 0).equals32(0, RTN_LOCAL).destination(0).not_in(loopback, 0)
+                                    .protocol(0).destination_port(1).verdict_map("nodeports_inside", 0));
   t.add_base_chain("nat_prerouting", "nat", NF_INET_PRE_ROUTING, kPriorityDnat);
+  for (auto& c : o.cluster_cidrs) t.add_rule("nat_prerouting", Rule().source(0).in(c, 0).jump("dispatch_inside"));
   t.add_rule("nat_prerouting", Rule().jump("dispatch"));
   t.add_base_chain("nat_output", "nat", NF_INET_LOCAL_OUT, kPriorityDnat);
+  t.add_rule("nat_output", Rule().jump("dispatch_inside"));
   t.add_rule("nat_output", Rule().jump("dispatch"));
 
   // Source: whoever answers must answer through us.
@@ -211,6 +223,7 @@ base::Result<std::unique_ptr<Firewall>> Firewall::open(FirewallOptions options) 
 int Firewall::add_part(Part part) {
   std::scoped_lock lock(mutex_);
   parts_.push_back(std::move(part));
+  adopted_.push_back(false);
   return static_cast<int>(parts_.size()) - 1;
 }
 
@@ -219,13 +232,8 @@ Transaction Firewall::transaction() const { return Transaction(NFPROTO_IPV4, std
 base::Result<> Firewall::commit(int part, Transaction& difference) {
   std::scoped_lock lock(mutex_);
   base::Result<> r;
-  if (adopted_) {
-    auto t = transaction();
-    for (auto& set : parts_[static_cast<size_t>(part)].sets) t.flush_set(set);
-    parts_[static_cast<size_t>(part)].dump(t);
-    if (t.empty()) return {};
-    const auto& batch = t.finish();
-    r = socket_->transact(batch, t.last());
+  if (adopted_[static_cast<size_t>(part)]) {
+    r = rewrite(static_cast<size_t>(part));
   } else {
     if (difference.empty()) return {};
     const auto& batch = difference.finish();
@@ -234,6 +242,54 @@ base::Result<> Firewall::commit(int part, Transaction& difference) {
   if (r) return r;
   base::log::warn("network", "writing the nftables table anew: {}", r.error().message);
   return replace();
+}
+
+// Names of the table's chains or sets.
+base::Result<std::vector<std::string>> Firewall::names(bool sets) {
+  struct {
+    uint8_t family, version;
+    uint16_t resource;
+  } header{NFPROTO_IPV4, NFNETLINK_V0, 0};
+  netlink::Batch b;
+  const uint16_t table_attribute = sets ? uint16_t{NFTA_SET_TABLE} : uint16_t{NFTA_CHAIN_TABLE};
+  const uint16_t name_attribute = sets ? uint16_t{NFTA_SET_NAME} : uint16_t{NFTA_CHAIN_NAME};
+  b.begin(static_cast<uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | (sets ? NFT_MSG_GETSET : NFT_MSG_GETCHAIN)), NLM_F_DUMP, header, "list table appliance");
+  b.text(table_attribute, kTable);
+  std::vector<std::string> out;
+  CHECK_OK(socket_->dump(b, [&](const nlmsghdr&, std::string_view body) {
+    if (body.size() < sizeof header) return;
+    std::string table, name;
+    netlink::each_attribute(body.data() + sizeof header, body.size() - sizeof header, [&](uint16_t type, std::string_view v) {
+      std::string text(v.data(), strnlen(v.data(), v.size()));
+      if (type == table_attribute) table = text;
+      if (type == name_attribute) name = text;
+    });
+    if (table == kTable) out.push_back(name);
+  }));
+  return out;
+}
+
+base::Result<> Firewall::rewrite(size_t part) {
+  const Part& p = parts_[part];
+  TRY(auto chains, names(false));
+  TRY(auto all_sets, names(true));
+  auto own = [&](const std::string& name) { return std::ranges::any_of(p.own_prefixes, [&](auto& prefix) { return name.starts_with(prefix); }); };
+  auto t = transaction();
+  // First the references, then what they refer to.
+  for (auto& set : p.sets) t.flush_set(set);
+  for (auto& chain : chains)
+    if (own(chain)) t.flush_chain(chain);
+  for (auto& chain : chains)
+    if (own(chain)) t.delete_chain(chain);
+  for (auto& set : all_sets)
+    if (own(set)) t.delete_set(set);
+  p.dump(t);
+  if (!t.empty()) {
+    const auto& batch = t.finish();
+    CHECK_OK(socket_->transact(batch, t.last()));
+  }
+  adopted_[part] = false;
+  return {};
 }
 
 base::Result<> Firewall::replace() {
@@ -250,7 +306,7 @@ base::Result<> Firewall::replace() {
     e.message = "cannot install the nftables table \"appliance\" (the kernel needs nf_tables with nat, fib, masq, numgen and reject): " + e.message;
     return std::unexpected(std::move(e));
   }
-  adopted_ = false;
+  adopted_.assign(parts_.size(), false);
   return {};
 }
 
@@ -272,7 +328,7 @@ base::Result<> Firewall::install() {
   std::scoped_lock lock(mutex_);
   TRY(bool there, present());
   if (!there) return replace();
-  adopted_ = true;
+  adopted_.assign(parts_.size(), true);
   return {};
 }
 

@@ -1,6 +1,6 @@
 // The nftables table `ip appliance`: its layout, and the one way to change it.
 //
-// Parts (pods, overlay, services, policies) own sets in it and keep what belongs there; a change is a transaction with the difference. When
+// Parts (pods, overlay, services, policies) own sets and chains in it and keep what belongs there; a change is a transaction with the difference. When
 // the kernel refuses a difference, or the table was lost, the whole table is written anew from what the parts know, in one transaction.
 // mutex() guards the table and the parts' state: a part locks it before it looks at its state.
 #pragma once
@@ -39,14 +39,16 @@ class Firewall {
   static base::Result<std::unique_ptr<Firewall>> open(FirewallOptions options);
 
   struct Part {
-    std::vector<std::string> sets;                 // emptied when the part's state is written over a table of an earlier process
-    std::function<void(nft::Transaction&)> dump;   // adds all it knows to a table whose sets are empty
+    std::vector<std::string> sets;           // of the layout, which only this part fills
+    std::vector<std::string> own_prefixes;   // of the names of chains and sets that the part adds
+    std::function<void(nft::Transaction&)> dump;  // adds all it knows to a table where its sets are empty and its own chains and sets are not
   };
   int add_part(Part part);
 
   std::recursive_mutex& mutex() { return mutex_; }
   nft::Transaction transaction() const;
-  // Sends the difference. In a table taken over from an earlier process, the part's sets are rewritten instead.
+  // Sends the difference. In a table taken over from an earlier process, the first call writes all of the part anew, in one transaction, and leaves
+  // the other parts as they are.
   base::Result<> commit(int part, nft::Transaction& difference);
   // Writes the whole table.
   base::Result<> replace();
@@ -54,12 +56,13 @@ class Firewall {
   base::Result<> install();
   // Writes it when it is gone.
   base::Result<> verify();
-  bool adopted() const { return adopted_; }
   const FirewallOptions& options() const { return options_; }
 
  private:
   explicit Firewall(FirewallOptions options) : options_(std::move(options)) {}
   base::Result<bool> present();
+  base::Result<> rewrite(size_t part);
+  base::Result<std::vector<std::string>> names(bool sets);
   friend base::Result<> probe_table();
   void layout(nft::Transaction& t) const;
   std::string layout_name() const;
@@ -68,7 +71,7 @@ class Firewall {
   std::recursive_mutex mutex_;
   std::optional<netlink::Socket> socket_;
   std::vector<Part> parts_;
-  bool adopted_ = false;
+  std::vector<bool> adopted_;  // by part: what is in the kernel is an earlier process's
 };
 
 // Removes the table; absent is success.

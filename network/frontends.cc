@@ -16,7 +16,7 @@ std::vector<Target> usable(const std::vector<Endpoint>& endpoints, TrafficPolicy
   for (auto& e : endpoints) {
     if (!e.ip.is_v4() || e.port == 0 || (policy == TrafficPolicy::local && !e.local)) continue;
     Target t{e.ip.host_order(), e.port, e.local};
-    auto* list = e.ready && !e.terminating ? &ready : e.serving && e.terminating ? &leaving : nullptr;
+    auto* list = e.ready ? &ready : e.serving && e.terminating ? &leaving : nullptr;
     if (list && std::ranges::none_of(*list, [&](auto& o) { return o.same(t); })) list->push_back(t);
   }
   return ready.empty() ? leaving : ready;
@@ -44,7 +44,7 @@ std::vector<SourceRange> merged(const std::vector<Cidr>& cidrs) {
 }  // namespace
 
 std::vector<Frontend> frontends_of(const Service& s) {
-  std::vector<Frontend> out;
+  std::vector<Frontend> out, inside_out;
   auto ranges = merged(s.source_ranges);
   uint32_t affinity = s.client_ip_affinity ? std::max(s.affinity_seconds, 1u) : 0;
   for (auto& p : s.ports) {
@@ -54,7 +54,13 @@ std::vector<Frontend> frontends_of(const Service& s) {
     auto add = [&](FrontendId id, const std::vector<Target>& targets, bool limited) {
       out.push_back({id, targets, targets.empty() && any, targets.empty() ? 0 : affinity, limited ? ranges : std::vector<SourceRange>{}});
     };
-    auto at = [&](const Ip& ip) { return FrontendId{ip.host_order(), p.port, p.protocol, false}; };
+    auto at = [&](const Ip& ip) { return FrontendId{ip.host_order(), p.port, p.protocol, false, false}; };
+    auto add_outside = [&](FrontendId id, bool limited) {
+      add(id, outside, limited);
+      if (s.external_policy != TrafficPolicy::local || !any) return;
+      id.inside = true;
+      inside_out.push_back({id, usable(p.endpoints, TrafficPolicy::cluster), false, affinity, {}});
+    };
     if (p.port == 0) continue;
     bool headless = true;
     for (auto& ip : s.cluster_ips)
@@ -64,11 +70,12 @@ std::vector<Frontend> frontends_of(const Service& s) {
       }
     if (headless) continue;
     for (auto& ip : s.external_ips)
-      if (ip.is_v4()) add(at(ip), outside, false);
+      if (ip.is_v4()) add_outside(at(ip), false);
     for (auto& ip : s.load_balancer_ips)
-      if (ip.is_v4()) add(at(ip), outside, true);
-    if (p.node_port) add(FrontendId{0, p.node_port, p.protocol, true}, outside, false);
+      if (ip.is_v4()) add_outside(at(ip), true);
+    if (p.node_port) add_outside(FrontendId{0, p.node_port, p.protocol, true, false}, false);
   }
+  out.insert(out.end(), inside_out.begin(), inside_out.end());
   return out;
 }
 

@@ -14,13 +14,14 @@ struct FrontendId {
   uint16_t port = 0;
   Protocol protocol = Protocol::tcp;
   bool any_address = false;  // a node port: every address of the node
+  bool inside = false;       // for clients inside the cluster, where others are held to this node's endpoints
   bool operator==(const FrontendId&) const = default;
   std::string str() const;
 };
 
 struct FrontendIdHash {
   size_t operator()(const FrontendId& f) const {
-    uint64_t v = uint64_t{f.address} << 32 | uint64_t{f.port} << 16 | uint64_t{static_cast<uint8_t>(f.protocol)} << 1 | f.any_address;
+    uint64_t v = uint64_t{f.address} << 32 | uint64_t{f.port} << 16 | uint64_t{static_cast<uint8_t>(f.protocol)} << 2 | uint64_t{f.any_address} << 1 | f.inside;
     v *= 0x9e3779b97f4a7c15;
     return static_cast<size_t>(v ^ v >> 29);
   }

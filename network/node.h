@@ -31,7 +31,7 @@ class Node {
  public:
   virtual ~Node() = default;
   // Sets sysctls, makes appl0 and the VXLAN device, finds the pods that are already attached, installs the table when there is none
-  // (an existing one of the same layout stays until the first Services::replace()). Errors are sentences that say what to do.
+  // (an existing one of the same layout goes on working, part by part, until services and policies are given). Errors are sentences that say what to do.
   static base::Result<std::unique_ptr<Node>> start(NodeOptions options);
 
   virtual Pods& pods() = 0;

@@ -28,7 +28,7 @@ class OverlayImpl final : public VerifiableOverlay {
  public:
   OverlayImpl(OverlayOptions options, Ip node_ip, Cidr pod_cidr, Ip gateway, Firewall& firewall, Socket socket)
       : options_(std::move(options)), node_ip_(node_ip), pod_cidr_(pod_cidr), gateway_(gateway), firewall_(firewall), socket_(std::move(socket)) {
-    part_ = firewall_.add_part({{"nodes"}, [this](nft::Transaction& t) {
+    part_ = firewall_.add_part({{"nodes"}, {}, [this](nft::Transaction& t) {
                                   for (auto& ip : admitted_) t.add_element("nodes", nft::Key().address(ip));
                                 }});
   }

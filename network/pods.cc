@@ -77,7 +77,7 @@ class PodsImpl final : public Pods {
   PodsImpl(PodsOptions options, Firewall& firewall, Socket socket) : options_(std::move(options)), firewall_(firewall), socket_(std::move(socket)) {
     gateway_ = options_.pod_cidr.at(1);
     capacity_ = options_.pod_cidr.bits >= 31 ? 0 : (1u << (32 - options_.pod_cidr.bits));
-    part_ = firewall_.add_part({{"hostports", "hostports_at", "hostport_hairpin"}, [this](nft::Transaction& t) {
+    part_ = firewall_.add_part({{"hostports", "hostports_at", "hostport_hairpin"}, {}, [this](nft::Transaction& t) {
                                   for (auto& [id, pod] : host_port_pods_) elements(t, pod, true);
                                 }});
   }

@@ -34,7 +34,7 @@ void add_ranges(Transaction& t, const std::string& set, const std::vector<Addres
 class PoliciesImpl final : public Policies {
  public:
   explicit PoliciesImpl(Firewall& firewall) : firewall_(firewall) {
-    part_ = firewall_.add_part({{}, [this](Transaction& t) { difference(t, {}, model_); }});
+    part_ = firewall_.add_part({{"policy_ingress", "policy_egress"}, {"ingress_", "egress_", "peers_", "nets_"}, [this](Transaction& t) { difference(t, {}, model_); }});
   }
 
   base::Result<> replace(std::vector<Policy> policies) override {
@@ -51,7 +51,6 @@ class PoliciesImpl final : public Policies {
       policies_[key] = std::move(p);
     }
     auto before = std::exchange(model_, model_of(policies_));
-    if (firewall_.adopted()) return {};
     auto t = firewall_.transaction();
     difference(t, before, model_);
     return firewall_.commit(part_, t);

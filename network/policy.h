@@ -2,8 +2,8 @@
 //
 // A pod of this node that at least one policy selects for a direction accepts only what one of those policies
 // allows. Replies always pass, and so does everything between a pod and its own node, the cluster's DNS among it. Connections that exist stay.
-// Only differences to what was last given reach the kernel. After a restart of the agent, call replace() before Services::replace(): that one writes
-// the table anew with what is known then; until then the old rules hold. Blocking; safe from any thread.
+// Only differences to what was last given reach the kernel. After a restart of the agent the rules of the earlier process hold until replace() is
+// called (call it once even when there is no policy). Blocking; safe from any thread.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +44,7 @@ struct Policy {
 class Policies {
  public:
   virtual ~Policies() = default;
+  // The result is exactly these policies.
   virtual base::Result<> replace(std::vector<Policy> policies) = 0;
   virtual base::Result<> update(std::vector<Policy> changed, const std::vector<std::string>& removed_keys = {}) = 0;
 };

@@ -29,14 +29,18 @@ Key frontend_key(const FrontendId& id) {
   return k.protocol(id.protocol).port(id.port);
 }
 
-Key endpoint_key(const FrontendId& id, uint32_t index) { return Key().address(Ip::v4(id.address)).protocol(id.protocol).port(id.port).number(index); }
+constexpr uint32_t kInside = 0x80000000;  // added to the indexes of what clients inside the cluster get
+
+Key endpoint_key(const FrontendId& id, uint32_t index) {
+  return Key().address(Ip::v4(id.address)).protocol(id.protocol).port(id.port).number(id.inside ? index + kInside : index);
+}
 Key endpoint_data(const Target& t) { return Key().address(Ip::v4(t.address)).port(t.port); }
 // A chain that picks one of `count` endpoints, for all frontends with that many.
 struct Chooser {
-  bool any_address = false;
+  bool any_address = false, inside = false;
   uint32_t count = 0;
   auto operator<=>(const Chooser&) const = default;
-  std::string name() const { return fmt::format("{}_{}", any_address ? "node" : "pick", count); }
+  std::string name() const { return fmt::format("{}_{}{}", any_address ? "node" : "pick", inside ? "inside_" : "", count); }
 };
 
 void add_chooser(Transaction& t, const Chooser& c) {
@@ -46,12 +50,12 @@ void add_chooser(Transaction& t, const Chooser& c) {
     r.set_register(0, std::string_view("\0\0\0\0", 4));
   else
     r.destination(0);
-  t.add_rule(c.name(), r.protocol(1).destination_port(2).random(c.count, 3).map("endpoints", 0, 4).dnat(4, 5));
+  t.add_rule(c.name(), r.protocol(1).destination_port(2).random(c.count, 3, c.inside ? kInside : 0).map("endpoints", 0, 4).dnat(4, 5));
 }
 
 // A frontend with affinity has a chain of its own. `affinity` holds client . endpoint . frontend for as long as the client stays.
 std::string sticky_chain(const FrontendId& id) {
-  return fmt::format("sticky_{}_{}_{}", id.any_address ? "node" : Ip::v4(id.address).str(), protocol_str(id.protocol), id.port);
+  return fmt::format("sticky_{}{}_{}_{}", id.inside ? "inside_" : "", id.any_address ? "node" : Ip::v4(id.address).str(), protocol_str(id.protocol), id.port);
 }
 
 void add_sticky_rules(Transaction& t, const FrontendId& id, const std::vector<Target>& targets, uint32_t seconds) {
@@ -79,7 +83,9 @@ class ServicesImpl final : public Services {
  public:
   explicit ServicesImpl(Firewall& firewall) : firewall_(firewall) {
     for (auto& ip : firewall.options().dns_addresses) ours_.insert(ip.host_order());
-    part_ = firewall_.add_part({{}, [this](Transaction& t) { dump(t); }});
+    part_ = firewall_.add_part({{"services", "nodeports", "services_inside", "nodeports_inside", "closed", "closed_nodeports", "endpoints", "hairpin", "limited", "allowed"},
+                                {"pick_", "node_", "sticky_"},
+                                [this](Transaction& t) { dump(t); }});
   }
 
   base::Result<> replace(std::vector<Service> services) override;
@@ -94,6 +100,7 @@ class ServicesImpl final : public Services {
     bool operator==(const Verdict&) const = default;
   };
   static const char* map_of(const FrontendId& id, const Verdict& v) {
+    if (id.inside) return id.any_address ? "nodeports_inside" : "services_inside";
     return v.closed ? (id.any_address ? "closed_nodeports" : "closed") : (id.any_address ? "nodeports" : "services");
   }
   struct Entry {  // what the kernel has for a frontend
@@ -146,7 +153,7 @@ ServicesImpl::Verdict ServicesImpl::verdict_of(const FrontendId& id, const Front
   // Nobody listens on a node port without endpoints: the node refuses by itself.
   if (f.targets.empty()) return {true, f.drop ? "" : "refuse"};
   if (f.affinity_seconds) return {false, sticky_chain(id)};
-  Chooser c{id.any_address, static_cast<uint32_t>(f.targets.size())};
+  Chooser c{id.any_address, id.inside, static_cast<uint32_t>(f.targets.size())};
   if (choosers_.insert(c).second) d_.choosers.push_back(c);
   return {false, c.name()};
 }
@@ -316,7 +323,7 @@ void ServicesImpl::dump(Transaction& t) {
   for (auto& [id, e] : entries_)
     if (!e.ranges.empty()) t.add_element("limited", frontend_key(id));
   // One map after the other, so that elements share requests.
-  for (const char* map : {"services", "nodeports", "closed", "closed_nodeports"})
+  for (const char* map : {"services", "nodeports", "services_inside", "nodeports_inside", "closed", "closed_nodeports"})
     for (auto& [id, e] : entries_)
       if (map_of(id, e.verdict) == std::string_view(map)) t.add_verdict_element(map, frontend_key(id), e.verdict.chain);
 }
@@ -338,7 +345,7 @@ base::Result<> ServicesImpl::update(std::vector<Service> changed, const std::vec
   for (auto& [key, service] : std::map(contested_)) place(service);
   auto t = firewall_.transaction();
   send(t);
-  base::Result<> r = firewall_.adopted() ? firewall_.replace() : firewall_.commit(part_, t);
+  base::Result<> r = firewall_.commit(part_, t);
   auto done = std::exchange(d_, {});
   if (!r) return r;
   if (auto deleted = delete_flows(done.flows); !deleted) base::log::warn("network", "stale UDP flows: {}", deleted.error().message);

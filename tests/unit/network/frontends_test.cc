@@ -33,7 +33,11 @@ TEST_CASE("a service answers on its cluster, external and load balancer addresse
   s.external_policy = TrafficPolicy::local;
   s.ports = {{.name = "http", .port = 80, .node_port = 30080, .endpoints = {at("10.42.2.2")}}};
   auto f = frontends_of(s);
-  REQUIRE(f.size() == 4);
+  REQUIRE(f.size() == 7);
+  for (size_t i = 4; i < 7; ++i) {
+    CHECK(f[i].id.inside);
+    CHECK(f[i].targets.size() == 1);
+  }
   CHECK(f[0].targets.size() == 1);
   CHECK(f[1].targets.empty());
   CHECK(f[1].drop);  // endpoints exist elsewhere: silence, so that a load balancer looks elsewhere

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -101,6 +102,12 @@ void join(const Netns& a, const std::string& name_a, const std::string& address_
     configure(name_a, address_a);
   });
   b.run([&] { configure(name_b, address_b); });
+  auto wait = [](const std::string& name) {
+    auto s = must(netlink::Socket::open(NETLINK_ROUTE));
+    for (int i = 0; i < 1000 && !must(links::find(s, name))->operational; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  };
+  a.run([&] { wait(name_a); });
+  b.run([&] { wait(name_b); });
 }
 
 void add_host_route(const Netns& n, const std::string& to, const std::string& via) {

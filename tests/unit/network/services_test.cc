@@ -103,6 +103,15 @@ TEST_CASE("load balancer and external addresses, with source ranges and a local 
   CHECK(ask_tcp(c.client, "192.168.8.1", 80, 200) == "timeout");
   CHECK(ask_tcp(c.client, "192.168.8.1", 30080, 200) == "timeout");
   CHECK(ask_tcp(c.p1, "10.43.0.80", 80) == "three 10.42.1.2");
+  // Who is inside the cluster needs no external balancer: every endpoint will do.
+  CHECK(ask_tcp(c.p1, "192.168.8.1", 80) == "three 10.42.1.2");
+  CHECK(ask_tcp(c.p1, "192.168.7.1", 30080) == "three 10.42.1.2");
+  CHECK(ask_tcp(c.a, "192.168.8.1", 80).starts_with("three"));
+  s.client_ip_affinity = true;
+  c.apply(s);
+  CHECK(ask_tcp(c.p1, "192.168.8.1", 80) == "three 10.42.1.2");
+  CHECK(ask_tcp(c.client, "192.168.8.1", 80, 200) == "timeout");
+  s.client_ip_affinity = false;
   s.ports[0].endpoints = {c.three(), c.two()};
   s.internal_policy = TrafficPolicy::local;
   c.apply(s);
@@ -177,8 +186,22 @@ TEST_CASE("a restart meets a table that works until the services are known again
   c.replace({web({c.two()})});
   CHECK(ask_tcp(c.p1, "10.43.0.80", 80).starts_with("two"));
   CHECK(ask_tcp(c.p1, c.n3.ip.str(), 80).starts_with("three"));
+  // Affinity outlives the agent.
+  auto sticky = web({c.one(), c.two(), c.three()});
+  sticky.client_ip_affinity = true;
+  c.replace({sticky});
+  auto before = c.spread(c.p1, "10.43.0.80", 80, 3);
+  CHECK(before.size() == 1);
+  c.a.run([&] { c.node_a.reset(); });
+  c.node_a = c.start(c.a, 1);
+  c.replace({sticky});
+  auto after = c.spread(c.p1, "10.43.0.80", 80, 20);
+  CHECK(after.size() == 1);
+  CHECK(after.begin()->first == before.begin()->first);
   c.replace({});
   CHECK(ask_tcp(c.p1, "10.43.0.80", 80) == "refused");
+  CHECK(shell(c.a, "nft list map ip appliance services; nft list map ip appliance endpoints").find("10.43.0.80") == std::string::npos);
+  CHECK(table(c.a).find("sticky_") == std::string::npos);
 }
 
 TEST_CASE("a table that something else removed or changed is written anew") {
