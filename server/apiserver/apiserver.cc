@@ -1,5 +1,8 @@
 #include "server/apiserver/apiserver.h"
 
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+
 #include <algorithm>
 #include <atomic>
 
@@ -20,6 +23,26 @@
 namespace server {
 
 using namespace std::chrono_literals;
+
+namespace {
+
+// IPv4 addresses of this host's interfaces, without loopback and link-local ones.
+std::vector<std::string> own_addresses() {
+  std::vector<std::string> out;
+  ifaddrs* all = nullptr;
+  if (getifaddrs(&all) != 0) return out;
+  for (ifaddrs* i = all; i; i = i->ifa_next) {
+    if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET) continue;
+    uint32_t ip = ntohl(reinterpret_cast<const sockaddr_in*>(i->ifa_addr)->sin_addr.s_addr);
+    if ((ip >> 24) == 127 || (ip >> 16) == 0xa9fe) continue;
+    out.push_back(ipv4_text(ip));
+  }
+  freeifaddrs(all);
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+}  // namespace
 
 struct ApiServer::Impl {
   Impl(base::Runtime& r, datastore::Store& s, ApiServerOptions o)
@@ -80,6 +103,9 @@ struct ApiServer::Impl {
     add(options.advertise_address);
     add(options.bind_address);
     for (const std::string& san : options.tls_san) add(san);
+    // Bound to every address: reached by each of the host's own as they are at start. Requests never add one.
+    if (options.bind_address == "0.0.0.0" || options.bind_address == "::")
+      for (const std::string& address : own_addresses()) add(address);
     return out;
   }
 
@@ -116,7 +142,7 @@ struct ApiServer::Impl {
     resource_handler = std::make_unique<ResourceHandler>(*operations);
     connect = std::make_unique<Connect>(registry, streams);
     usage = std::make_unique<ResourceMetrics>(registry, streams);
-    ClusterFacts facts{{"https://" + address}, options.cluster_cidr, options.service_cidr, options.cluster_dns, options.cluster_domain, server_version()};
+    ClusterFacts facts{{"https://" + address}, options.cluster_cidr, options.service_cidr, options.cluster_dns, options.cluster_domain, server_version(), options.node_name};
     join = std::make_unique<Join>(registry, *authenticator, pki.ca, join_tokens, std::move(facts));
     front = std::make_unique<Front>(FrontParts{*operations, *authenticator, authorizer, *tokens, *discovery, *resource_handler, *connect, *usage, streams, *join, pki.ca.certificate_pem,
                                                server_version(), options.max_reads, options.max_writes});

@@ -132,6 +132,7 @@ base::Task<base::Result<>> Rbac::load() {
 base::Task<> Rbac::run() {
   for (;;) {
     auto watcher = store_.watch(fmt::format("/registry/{}/", group), loaded_);
+    if (!watcher) co_await base::sleep_for(std::chrono::milliseconds(100));
     while (watcher) {
       auto events = co_await (*watcher)->next();
       if (!events) break;

@@ -87,6 +87,7 @@ base::Task<> sign_requests(datastore::Store& store, std::shared_ptr<api::Client>
     }
     for (const datastore::RecordPtr& r : all->records) co_await settle(client, ca, r->value);
     auto watcher = store.watch(prefix, all->revision);
+    if (!watcher) co_await base::sleep_for(std::chrono::milliseconds(100));
     while (watcher) {
       auto events = co_await (*watcher)->next();
       if (!events) break;

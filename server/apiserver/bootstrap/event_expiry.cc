@@ -51,6 +51,7 @@ base::Task<> expire_events(datastore::Store& store, std::chrono::seconds lifetim
     // Those found at start get a full life: their age is in the object, and an hour more does no harm.
     for (const datastore::RecordPtr& r : all->records) queue.push_back({base::Clock::now() + lifetime, r->key, r->revision});
     auto watcher = store.watch(prefix, all->revision);
+    if (!watcher) co_await base::sleep_for(std::chrono::milliseconds(100));
     while (watcher) {
       auto deadline = queue.empty() ? base::Clock::now() + std::chrono::hours(24) : queue.front().at;
       auto events = co_await (*watcher)->next_until(deadline);

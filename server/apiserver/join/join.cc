@@ -63,6 +63,7 @@ Result<std::string> Join::authenticate(Exchange& x) const {
 }
 
 Task<Result<>> Join::claim_name(std::string node, std::string secret) {
+  if (node == facts_.own_node) co_return base::forbidden("nodes", node, "this is the name of the server's own node; join with another --node-name");
   const ResourceInfo* secrets = registry_.resources().find("", "v1", "secrets");
   const std::string name = node + ".node-password", hash = base::sha256_hex(secret);
   for (int number = 0; number < 3; ++number) {

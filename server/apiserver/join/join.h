@@ -13,6 +13,7 @@ namespace server {
 struct ClusterFacts {
   std::vector<std::string> servers;  // https://ip:port
   std::string cluster_cidr, service_cidr, cluster_dns, cluster_domain, version;
+  std::string own_node;  // of this host: nobody joins under its name
 };
 
 class Join {

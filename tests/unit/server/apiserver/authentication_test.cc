@@ -67,6 +67,7 @@ TEST_CASE("a node joins with the token, keeps its name by its secret, and renews
     CHECK((co_await http.send("POST", "/v1-appliance/join", body("n7", secret), header)).status == 200);
     CHECK((co_await http.send("POST", "/v1-appliance/join", body("n7", std::string(64, 'b')), header)).status == 403);
     CHECK((co_await http.send("POST", "/v1-appliance/join", body("n8", "short"), header)).status == 400);
+    CHECK((co_await http.send("POST", "/v1-appliance/join", body("n1", secret), header)).status == 403);
     Http node(c, base::http::KeyPair{text(joined.json(), "certificate"), key});
     CHECK((co_await node.send("POST", "/v1-appliance/join", body("n7", ""))).status == 200);
     CHECK((co_await node.send("POST", "/v1-appliance/join", body("n1", ""))).status == 403);
