@@ -94,15 +94,29 @@ void LogFile::finish(std::string_view stream, std::string& rest) {
   write(out);
 }
 
-void LogFile::write(const std::string& text) {
-  if (size_ > 0 && spec_.max_bytes > 0 && size_ + text.size() > spec_.max_bytes) rotate();
-  std::string_view left = text;
-  while (fd_ && !left.empty()) {
-    ssize_t n = ::write(fd_.get(), left.data(), left.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return;  // a full disk loses output, it does not stop the container
-    size_ += static_cast<uint64_t>(n);
-    left.remove_prefix(static_cast<size_t>(n));
+// Whole lines per file: text ends with a newline.
+void LogFile::write(std::string_view text) {
+  while (!text.empty()) {
+    size_t part = text.size();
+    uint64_t room = spec_.max_bytes > size_ ? spec_.max_bytes - size_ : 0;
+    if (spec_.max_bytes > 0 && part > room) {
+      size_t end = room > 0 ? text.rfind('\n', room - 1) : std::string_view::npos;
+      if (end == std::string_view::npos && size_ > 0) {
+        rotate();
+        if (size_ > 0) return;  // the file could be neither moved nor replaced: better to lose output than to fill the disk
+        continue;
+      }
+      part = (end == std::string_view::npos ? text.find('\n') : end) + 1;
+    }
+    std::string_view left = text.substr(0, part);
+    text.remove_prefix(part);
+    while (!left.empty()) {
+      ssize_t n = fd_ ? ::write(fd_.get(), left.data(), left.size()) : -1;
+      if (n < 0 && fd_ && errno == EINTR) continue;
+      if (n <= 0) return;  // a full disk loses output, it does not stop the container
+      size_ += static_cast<uint64_t>(n);
+      left.remove_prefix(static_cast<size_t>(n));
+    }
   }
 }
 
@@ -118,7 +132,7 @@ void LogFile::rotate() {
     std::snprintf(number, sizeof number, "-%03d", n);
     old = spec_.path + stamp + number;
   }
-  if (::rename(spec_.path.c_str(), old.c_str()) != 0) return;
+  if (::rename(spec_.path.c_str(), old.c_str()) != 0 && errno != ENOENT) return;
   (void)open();
 
   size_t slash = spec_.path.rfind('/');

@@ -24,7 +24,7 @@ class LogFile {
   bool wanted() const { return !spec_.path.empty(); }
 
  private:
-  void write(const std::string& text);
+  void write(std::string_view text);
   void rotate();
 
   LogSpec spec_;
