@@ -72,10 +72,12 @@ std::string number_text(const json::value& v) {
 
 class Pruner {
  public:
-  explicit Pruner(std::vector<std::string>& problems) : problems_(problems) {}
+  // Custom resources leave wrong types to the validation by their schema.
+  Pruner(std::vector<std::string>& problems, bool custom) : problems_(problems), custom_(custom) {}
 
   base::Result<> walk(const Type& t, json::value& v, const Path& path, std::string_view in) {
-    if (v.is_null()) return {};
+    if (v.is_null() || (custom_ && !v.is_structured() && t.package.empty())) return {};
+    if (custom_ && t.package.empty() && (t.form < Form::object || v.is_array() != (t.form == Form::list))) return {};
     switch (t.form) {
       case Form::string:
       case Form::duration: return v.is_string() ? base::Result<>() : wrong(t, v, path, in);
@@ -196,6 +198,7 @@ class Pruner {
   }
 
   std::vector<std::string>& problems_;
+  bool custom_;
 };
 
 // Finds repeated members in text that is known to be well-formed JSON.
@@ -298,7 +301,7 @@ base::Result<json::value> parse_json_strictly(std::string_view text, std::vector
 }
 
 base::Result<> prune(const Kind& kind, json::value& object, std::vector<std::string>& problems) {
-  if (auto r = Pruner(problems).walk(*kind.type, object, Path{}, kind.kind); !r) {
+  if (auto r = Pruner(problems, kind.type->constraints != nullptr).walk(*kind.type, object, Path{}, kind.kind); !r) {
     return base::bad_request(
         fmt::format("{} in version \"{}\" cannot be handled as a {}: {}", kind.kind, kind.version, kind.kind, r.error().message));
   }
@@ -306,7 +309,7 @@ base::Result<> prune(const Kind& kind, json::value& object, std::vector<std::str
 }
 
 base::Result<> prune(const Type& type, json::value& part, std::string_view path, std::vector<std::string>& problems) {
-  return Pruner(problems).walk(type, part, Path{nullptr, path}, type.name);
+  return Pruner(problems, type.constraints != nullptr).walk(type, part, Path{nullptr, path}, type.name);
 }
 
 void normalise(const Type& type, json::value& v) {

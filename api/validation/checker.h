@@ -56,6 +56,9 @@ std::string_view as_text(const value& v);
 // What the schema declares: required members and enums, in everything but metadata and status.
 void check_schema(Checker& c, const Type& type, const value& v, const std::string& path);
 
+// A custom resource against its OpenAPI schema. Rules in CEL (x-kubernetes-validations) are not evaluated.
+void check_custom(Checker& c, const object& schema, const value& v);
+
 struct PodRules {
   bool is_template = false;
   std::vector<std::string_view> restart_policies;  // allowed ones; empty: all

@@ -9,6 +9,7 @@ using validation::Checker;
 
 void check(Checker& c, const Kind& kind, const base::json::object* before, const base::json::value& v) {
   const base::json::object& o = v.get_object();
+  if (kind.type->constraints) return validation::check_custom(c, *kind.type->constraints, v);
   validation::check_schema(c, *kind.type, v, {});
   validation::check_workload(c, kind, before, o) || validation::check_network(c, kind, before, o) || validation::check_data(c, kind, before, o) ||
       validation::check_rbac(c, kind, before, o) || validation::check_cluster(c, kind, before, o);
