@@ -8,18 +8,22 @@ namespace discovery = api::discovery;
 constexpr const char* managed_by = "endpointslice.kubernetes.io/managed-by";
 constexpr const char* ours = "endpointslice-controller.k8s.io";
 
+// Services are found from a pod by one entry of their selector: each is listed under "<namespace>/<key>=<value>" of its first.
+std::string entry(const std::string& ns, const std::string& key, const std::string& value) { return ns + "/" + key + "=" + value; }
+
 // A Service key for every change of the Service or of a pod it selects.
 class ServiceController : public Controller {
  public:
   explicit ServiceController(Context& c) : Controller(c), services_(watch<core::Service>()), pods_(informer<core::Pod>()) {
+    services_.add_index("selector", [](const core::Service& s) -> std::vector<std::string> {
+      if (s.spec.selector.empty()) return {};
+      const auto& [key, value] = *s.spec.selector.begin();
+      return {entry(s.metadata.namespace_, key, value)};
+    });
     pods_.on_change([this](const PodPtr& before, const PodPtr& after) {
       if (before && after && !endpoint_changed(*before, *after)) return;
-      const core::Pod& any = after ? *after : *before;
-      for (const auto& s : services_.list(any.metadata.namespace_)) {
-        if (s->spec.selector.empty()) continue;
-        if ((before && api::selects(s->spec.selector, before->metadata.labels)) || (after && api::selects(s->spec.selector, after->metadata.labels)))
-          this->enqueue(s->metadata);
-      }
+      if (before) this->wake(*before);
+      if (after && (!before || before->metadata.labels != after->metadata.labels)) this->wake(*after);
     });
   }
 
@@ -33,6 +37,13 @@ class ServiceController : public Controller {
   }
   api::Informer<core::Service>& services_;
   api::Informer<core::Pod>& pods_;
+
+ private:
+  void wake(const core::Pod& pod) {
+    for (const auto& [key, value] : pod.metadata.labels)
+      for (const auto& s : services_.by_index("selector", entry(pod.metadata.namespace_, key, value)))
+        if (api::selects(s->spec.selector, pod.metadata.labels)) enqueue(s->metadata);
+  }
 };
 
 // Converges: the EndpointSlices of a Service to the pods it selects.
