@@ -1,5 +1,6 @@
 #include "network/firewall.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -338,6 +339,36 @@ base::Result<> Firewall::verify() {
   if (there) return {};
   base::log::warn("network", "the nftables table \"appliance\" was removed by something else; writing it anew");
   return replace();
+}
+
+base::Result<std::vector<std::string>> dropping_chains() {
+  TRY(auto socket, netlink::Socket::open(NETLINK_NETFILTER));
+  struct {
+    uint8_t family, version;
+    uint16_t resource;
+  } header{NFPROTO_UNSPEC, NFNETLINK_V0, 0};
+  netlink::Batch b;
+  b.begin(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, NLM_F_DUMP, header, "list nftables chains");
+  std::vector<std::string> out;
+  CHECK_OK(socket.dump(b, [&](const nlmsghdr&, std::string_view body) {
+    if (body.size() < sizeof header) return;
+    std::string table, name;
+    uint32_t hook = UINT32_MAX, policy = NF_ACCEPT;
+    netlink::each_attribute(body.data() + sizeof header, body.size() - sizeof header, [&](uint16_t type, std::string_view v) {
+      std::string text(v.data(), strnlen(v.data(), v.size()));
+      if (type == NFTA_CHAIN_TABLE) table = text;
+      if (type == NFTA_CHAIN_NAME) name = text;
+      if (type == NFTA_CHAIN_POLICY) policy = ntohl(netlink::as<uint32_t>(v));
+      if (type == NFTA_CHAIN_HOOK)
+        netlink::each_attribute(v.data(), v.size(), [&](uint16_t t, std::string_view w) {
+          if (t == NFTA_HOOK_HOOKNUM) hook = ntohl(netlink::as<uint32_t>(w));
+        });
+    });
+    auto family = static_cast<uint8_t>(body[0]);
+    if ((family == NFPROTO_IPV4 || family == NFPROTO_INET) && hook == NF_INET_FORWARD && policy == NF_DROP && table != kTable)
+      out.push_back(fmt::format("table {} {}, chain {}", family == NFPROTO_IPV4 ? "ip" : "inet", table, name));
+  }));
+  return out;
 }
 
 base::Result<> delete_table() {

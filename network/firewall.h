@@ -74,6 +74,9 @@ class Firewall {
   std::vector<bool> adopted_;  // by part: what is in the kernel is an earlier process's
 };
 
+// Base chains of others on the forward hook whose policy is to drop: "table ip filter, chain FORWARD".
+base::Result<std::vector<std::string>> dropping_chains();
+
 // Removes the table; absent is success.
 base::Result<> delete_table();
 // Writes the table's layout under another name and removes it, to see whether the kernel can.

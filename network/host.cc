@@ -167,4 +167,17 @@ std::vector<std::string> missing_features() {
   return out;
 }
 
+std::vector<std::string> obstacles(const std::vector<Cidr>& cluster_cidrs) {
+  std::vector<std::string> out;
+  auto chains = dropping_chains();
+  if (!chains || cluster_cidrs.empty()) return out;
+  for (auto& chain : *chains) {
+    const std::string pods = cluster_cidrs[0].str();
+    out.push_back(fmt::format("{} drops forwarded packets (Docker, ufw or firewalld?): unless its rules accept {}, pods reach neither each other nor the outside. "
+                              "Accept it there as source and as destination, for example: iptables -I FORWARD -s {} -j ACCEPT; iptables -I FORWARD -d {} -j ACCEPT",
+                              chain, pods, pods, pods));
+  }
+  return out;
+}
+
 }  // namespace network

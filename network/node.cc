@@ -105,6 +105,7 @@ base::Result<> NodeImpl::start() {
   TRY(pods_, make_pods({.pod_cidr = options_.pod_cidr, .mtu = overlay_->mtu(), .state_dir = options_.state_dir}, *firewall_));
   policies_ = make_policies(*firewall_);
   services_ = make_services(*firewall_);
+  for (auto& sentence : obstacles(options_.cluster_cidrs)) base::log::warn("network", "{}", sentence);
   return firewall_->install();
 }
 

@@ -45,4 +45,8 @@ class Node {
 // What is missing on this host for the node's network, as sentences; empty: everything is there. For `appliance check`.
 std::vector<std::string> missing_features();
 
+// What on this host gets in the way of pod traffic and is not ours to change (another firewall that drops forwarded packets), as sentences that say what
+// to do. Empty: nothing was found.
+std::vector<std::string> obstacles(const std::vector<Cidr>& cluster_cidrs);
+
 }  // namespace network

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,8 +15,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <climits>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
@@ -37,6 +41,8 @@ constexpr size_t kBatch = 32, kPacket = 4096;
 constexpr auto kIdle = std::chrono::seconds(10);
 constexpr size_t kMaxOut = 256 << 10, kMaxUnderWay = 64;
 constexpr uint32_t kLocalTtl = 3600;
+constexpr auto kSettle = std::chrono::milliseconds(300);  // after a change of resolv.conf
+constexpr const char* kResolvedServers = "/run/systemd/resolve/resolv.conf";
 
 struct Counters {
   std::atomic<uint64_t> queries{0}, cluster{0}, forwarded{0}, cache_hits{0}, refused{0}, malformed{0}, failed{0};
@@ -51,6 +57,7 @@ struct Shared {
   std::vector<Upstream> upstreams;  // under mutex
   std::atomic<uint64_t> upstreams_version{1};
   std::atomic<bool> stop{false};
+  std::function<void()> wake_all;
   Counters counters;
 };
 
@@ -139,6 +146,8 @@ class Loop {
   void ask_upstream(const Query& query, Way way, std::string alias, std::string_view& now, Writer& out);
   void deliver(const Way& way, std::string_view message);
   std::string_view render(const Query& query, Writer& out, bool udp, const std::string& alias, const Answer* answer, uint32_t age);
+  void watch_resolv_conf();
+  void on_watch();
   bool special(const Query& query, Reply& reply) const;
 
   Shared& shared_;
@@ -150,6 +159,9 @@ class Loop {
   std::unordered_map<uint64_t, Connection> connections_;
   uint64_t next_connection_ = 1;
   uint64_t upstreams_version_ = 0;
+  base::Fd watch_;  // of resolv.conf
+  std::set<std::string> watched_names_;
+  bool reread_planned_ = false;
   uint32_t turn_ = 0;
   std::unordered_set<Ip> own_;  // addresses of this host
   Clock::time_point own_read_{};
@@ -166,6 +178,7 @@ base::Result<> Loop::open() {
         (void)!read(wake_.get(), &n, sizeof n);
       }))
     return base::errno_error("eventfd");
+  if (first_ && !shared_.options.resolv_conf.empty()) watch_resolv_conf();
   for (auto& ip : shared_.options.addresses) {
     TRY(auto udp, listen_on(ip, shared_.options.port, SOCK_DGRAM));
     int fd = udp.get();
@@ -178,6 +191,47 @@ base::Result<> Loop::open() {
     sockets_.push_back(std::move(tcp));
   }
   return {};
+}
+
+// Directories are watched: editors and network managers put a new file in the place of the old one.
+void Loop::watch_resolv_conf() {
+  watch_ = base::Fd(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  if (!watch_) return;
+  std::set<std::string> paths{shared_.options.resolv_conf, kResolvedServers};
+  char real[PATH_MAX];
+  if (realpath(shared_.options.resolv_conf.c_str(), real)) paths.insert(real);
+  for (auto& path : paths) {
+    auto slash = path.rfind('/');
+    if (slash == std::string::npos) continue;
+    inotify_add_watch(watch_.get(), path.substr(0, std::max<size_t>(slash, 1)).c_str(), IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_ONLYDIR);
+    watched_names_.insert(path.substr(slash + 1));
+  }
+  poller_.add(watch_.get(), EPOLLIN, [this](uint32_t) { on_watch(); });
+}
+
+void Loop::on_watch() {
+  alignas(inotify_event) char buffer[4096];
+  bool ours = false;
+  for (ssize_t n; (n = read(watch_.get(), buffer, sizeof buffer)) > 0;)
+    for (ssize_t at = 0; at < n;) {
+      auto* e = reinterpret_cast<inotify_event*>(buffer + at);
+      ours = ours || (e->len && watched_names_.contains(e->name));
+      at += static_cast<ssize_t>(sizeof *e + e->len);
+    }
+  if (!ours || reread_planned_) return;
+  reread_planned_ = true;
+  poller_.at(Clock::now() + kSettle, [this] {
+    reread_planned_ = false;
+    auto now = read_upstreams(shared_.options.resolv_conf, shared_.options.addresses);
+    if (!now) return;
+    base::log::info("dns", "{} names {} servers", shared_.options.resolv_conf, now->size());
+    {
+      std::scoped_lock lock(shared_.mutex);
+      shared_.upstreams = std::move(*now);
+    }
+    ++shared_.upstreams_version;
+    if (shared_.wake_all) shared_.wake_all();
+  });
 }
 
 void Loop::run() {
@@ -462,7 +516,12 @@ class ServerImpl final : public Server {
   explicit ServerImpl(ServerOptions options) {
     shared_.domain = wire_name(options.domain);
     shared_.upstreams = options.upstreams;
+    if (!options.resolv_conf.empty())
+      if (auto found = read_upstreams(options.resolv_conf, options.addresses)) shared_.upstreams = std::move(*found);
     shared_.options = std::move(options);
+    shared_.wake_all = [this] {
+      for (auto& l : loops_) l->wake();
+    };
   }
   ~ServerImpl() override { stop(); }
 

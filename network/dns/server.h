@@ -30,6 +30,7 @@ struct ServerOptions {
   uint16_t port = 53;
   std::string domain = "cluster.local";
   std::vector<Upstream> upstreams;
+  std::string resolv_conf;                 // upstreams are read from it, now and whenever it changes; empty: only set_upstreams() changes them
   std::vector<Cidr> allowed_sources;       // pods, services; addresses of this host are always allowed. Others are not answered
   size_t cache_entries = 10'000;
   uint32_t max_tcp_connections = 128;

@@ -409,6 +409,24 @@ TEST_CASE("upstreams come from resolv.conf") {
   CHECK_FALSE(read_upstreams("/nonexistent"));
 }
 
+TEST_CASE("upstreams follow resolv.conf") {
+  Dns d;
+  char dir[] = "/tmp/resolv-XXXXXX";
+  REQUIRE(mkdtemp(dir));
+  const std::string path = std::string(dir) + "/resolv.conf";
+  REQUIRE(base::write_file_atomic(path, "nameserver 10.99.0.1\n", 0644, false));
+  d.server.reset();
+  d.host.run([&] { d.server = Server::start({.addresses = {ip("10.43.0.10")}, .resolv_conf = path, .allowed_sources = {cidr("10.42.0.0/16")}}).value(); });
+  d.ask("one.example.org");
+  CHECK(d.up1->udp == 1);
+  REQUIRE(base::write_file_atomic(path, "nameserver 10.99.0.2\n", 0644, false));
+  std::this_thread::sleep_for(600ms);
+  d.ask("two.example.org");
+  CHECK(d.up1->udp == 1);
+  CHECK(d.up2->udp == 1);
+  (void)base::remove_all(dir);
+}
+
 TEST_CASE("many queries") {
   Dns d;
   d.pod.run([&] {

@@ -1,5 +1,7 @@
 #include <unistd.h>
 
+#include <atomic>
+
 #include <catch2/catch.hpp>
 
 #include "network/cleanup.h"
@@ -187,6 +189,63 @@ TEST_CASE("a missing feature probe leaves nothing and finds nothing missing here
   Netns n;
   n.run([&] { CHECK(missing_features().empty()); });
   CHECK(shell(n, "nft list ruleset; ip -br link").find("appl") == std::string::npos);
+}
+
+TEST_CASE("another firewall that drops forwarded packets is named") {
+  Netns n;
+  n.run([&] { CHECK(obstacles({cidr("10.42.0.0/16")}).empty()); });
+  shell(n, "nft add table ip filter; nft add chain ip filter FORWARD '{ type filter hook forward priority 0; policy drop; }'");
+  n.run([&] {
+    auto found = obstacles({cidr("10.42.0.0/16")});
+    REQUIRE(found.size() == 1);
+    CHECK(found[0].starts_with("table ip filter, chain FORWARD"));
+    CHECK(found[0].find("10.42.0.0/16") != std::string::npos);
+  });
+}
+
+TEST_CASE("the host's addresses, best first, and who tells of changes") {
+  Lab lab;
+  default_route(lab.a, "192.168.8.9");
+  std::atomic<int> calls{0};
+  std::unique_ptr<AddressMonitor> monitor;
+  lab.a.run([&] {
+    auto found = host_addresses();
+    REQUIRE(found);
+    REQUIRE(found->size() >= 2);
+    CHECK((*found)[0].ip.str() == "192.168.8.1");
+    CHECK((*found)[0].interface == "eth1");
+    CHECK((*found)[0].mtu == 1500);
+    for (auto& h : *found) CHECK_FALSE(h.interface.starts_with("appl"));
+    monitor = std::make_unique<AddressMonitor>([&] { ++calls; });
+  });
+  Netns p;
+  lab.a.run([&] { REQUIRE(lab.node_a->pods().attach(p.fd(), {.id = "x"})); });  // a pod is no change
+  std::this_thread::sleep_for(std::chrono::milliseconds(400));
+  CHECK(calls == 0);
+  shell(lab.a, "ip addr add 192.168.9.9/24 dev eth0");
+  std::this_thread::sleep_for(std::chrono::milliseconds(400));
+  CHECK(calls == 1);
+  shell(lab.a, "ip route replace default via 192.168.7.2");
+  std::this_thread::sleep_for(std::chrono::milliseconds(400));
+  CHECK(calls == 2);
+  lab.a.run([&] { monitor.reset(); });
+}
+
+TEST_CASE("counters count for the pod") {
+  Lab lab;
+  Netns p;
+  PodNetwork n;
+  lab.a.run([&] { n = lab.node_a->pods().attach(p.fd(), {.id = "x"}).value(); });
+  Responder r(p, "x", 80);
+  for (int i = 0; i < 3; ++i) CHECK(ask_udp(lab.a, n.ip.str(), 80).starts_with("x"));
+  lab.a.run([&] {
+    auto c = pod_counters(n.host_link);
+    REQUIRE(c);
+    CHECK(c->rx_bytes >= 3 * 29);
+    CHECK(c->rx_packets >= 3);
+    CHECK(c->tx_bytes > c->rx_bytes);  // the answers are longer
+    CHECK_FALSE(pod_counters("appl-none"));
+  });
 }
 
 TEST_CASE("errors are sentences") {
