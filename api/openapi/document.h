@@ -27,6 +27,9 @@ std::string group_path(const Kind& kind);
 object definition(Dialect d, const Type& type, const std::vector<const Kind*>& kinds);
 object definition(Dialect d, const CustomKind& custom);
 
+// Named scalars that definitions refer to.
+std::vector<std::pair<std::string, object>> scalar_definitions(Dialect d);
+
 // Types a type refers to, itself included, each once.
 void reachable(const Type& type, std::vector<const Type*>& out);
 

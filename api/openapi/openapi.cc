@@ -29,6 +29,7 @@ void each_definition(Dialect d, const OpenApiInput& in, F f) {
     if (t.form != Form::object || t.name.empty() || Schema::builtin().type(definition_name(t)) != &t) continue;
     f(definition_name(t), definition(d, t, kinds[&t]));
   }
+  for (auto& [name, node] : scalar_definitions(d)) f(name, std::move(node));
   for (const auto& c : in.custom) f(definition_name(*c), definition(d, *c));
 }
 
@@ -185,6 +186,7 @@ std::string openapi_v3_document(const OpenApiInput& in, std::string_view path) {
     components.key("schemas");
     Members schemas(out);
     for (const Type* t : types) schemas.add(definition_name(*t), definition(Dialect::v3, *t, kinds[t]));
+    for (auto& [name, node] : scalar_definitions(Dialect::v3)) schemas.add(name, std::move(node));
     for (const CustomKind* c = custom_at(in, path, 0, index); c; c = custom_at(in, path, index + 1, index)) {
       schemas.add(definition_name(*c), definition(Dialect::v3, *c));
       schemas.add(definition_name(*c) + "List", custom_list(Dialect::v3, *c));

@@ -12,6 +12,9 @@ namespace json = base::json;
 
 json::string_view sv(std::string_view s) { return {s.data(), s.size()}; }
 
+const std::string kQuantity = "io.k8s.apimachinery.pkg.api.resource.Quantity";
+const std::string kIntOrString = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
+
 object reference(Dialect d, const std::string& name) {
   return {{"$ref", (d == Dialect::v2 ? "#/definitions/" : "#/components/schemas/") + name}};
 }
@@ -47,16 +50,12 @@ object node_of(Dialect d, const Type& t) {
     case Form::time:
     case Form::micro_time: return {{"type", "string"}, {"format", "date-time"}};
     case Form::duration: return {{"type", "string"}};
-    case Form::quantity:
-      if (d == Dialect::v3) return {{"oneOf", array{object{{"type", "string"}}, object{{"type", "number"}}}}};
-      return {{"type", "string"}};
+    case Form::quantity: return reference(d, kQuantity);
     case Form::boolean: return {{"type", "boolean"}};
     case Form::int32: return {{"type", "integer"}, {"format", "int32"}};
     case Form::int64: return {{"type", "integer"}, {"format", "int64"}};
     case Form::float64: return {{"type", "number"}, {"format", "double"}};
-    case Form::int_or_string:
-      if (d == Dialect::v3) return {{"oneOf", array{object{{"type", "integer"}}, object{{"type", "string"}}}}, {"format", "int-or-string"}};
-      return {{"type", "string"}, {"format", "int-or-string"}};
+    case Form::int_or_string: return reference(d, kIntOrString);
     case Form::any:
     case Form::json_or_union: return {};
     case Form::raw_extension: return {{"type", "object"}};
@@ -80,7 +79,7 @@ object member(Dialect d, const Field& f) {
   // In version 3 a reference has no siblings, so it is wrapped.
   if (d == Dialect::v3 && node.contains("$ref")) node = object{{"allOf", array{std::move(node)}}};
   if (!f.doc.empty()) node["description"] = sv(f.doc);
-  else if (f.type->form == Form::object && !f.type->doc.empty()) node["description"] = sv(f.type->doc);
+  else if (f.type->form == Form::object && !f.type->doc.empty() && d == Dialect::v2) node["description"] = sv(f.type->doc);
   if (f.type->form == Form::object) add_list_rules(node, *f.type);
   if (!f.default_value.is_null()) node["default"] = f.default_value;
   return node;
@@ -113,6 +112,17 @@ void to_v2(value& v) {
 }
 
 }  // namespace
+
+std::vector<std::pair<std::string, object>> scalar_definitions(Dialect d) {
+  static constexpr std::string_view quantity = "A number with a unit: 500m, 64Mi, 1.5.", either = "A number or a string, such as a port's number or name.";
+  if (d == Dialect::v2) {
+    return {{kQuantity, {{"description", sv(quantity)}, {"type", "string"}}},
+            {kIntOrString, {{"description", sv(either)}, {"type", "string"}, {"format", "int-or-string"}}}};
+  }
+  return {{kQuantity, {{"description", sv(quantity)}, {"oneOf", array{object{{"type", "string"}}, object{{"type", "number"}}}}}},
+          {kIntOrString,
+           {{"description", sv(either)}, {"format", "int-or-string"}, {"oneOf", array{object{{"type", "integer"}}, object{{"type", "string"}}}}}}};
+}
 
 std::string definition_name(const Type& t) { return fmt::format("{}.{}", t.package, t.name); }
 
