@@ -52,6 +52,8 @@ Result<Fd> new_mount(const char* type, const std::vector<std::pair<std::string, 
   std::string what = std::string("mount ") + type;
   Fd fs = sys::fsopen(type);
   if (!fs) return base::errno_error(what);
+  // What df and mount show in their first column.
+  (void)sys::fsconfig(fs.get(), FSCONFIG_SET_STRING, "source", type);
   for (const auto& [key, value] : options) {
     int r = value.empty() ? sys::fsconfig(fs.get(), FSCONFIG_SET_FLAG, key.c_str(), nullptr)
                           : sys::fsconfig(fs.get(), FSCONFIG_SET_STRING, key.c_str(), value.c_str());
@@ -101,7 +103,7 @@ namespace {
 // "lowerdir+" (Linux 6.7) takes layers one by one, so that neither a page nor 256 characters are the limit.
 Fd detached_overlay(const std::vector<std::string>& layers, const std::string& upper, const std::string& work) {
   Fd fs = sys::fsopen("overlay");
-  bool ok = fs && !layers.empty();
+  bool ok = fs && !layers.empty() && sys::fsconfig(fs.get(), FSCONFIG_SET_STRING, "source", "overlay") == 0;
   for (const std::string& layer : layers) ok = ok && sys::fsconfig(fs.get(), FSCONFIG_SET_STRING, "lowerdir+", layer.c_str()) == 0;
   ok = ok && sys::fsconfig(fs.get(), FSCONFIG_SET_STRING, "upperdir", upper.c_str()) == 0;
   ok = ok && sys::fsconfig(fs.get(), FSCONFIG_SET_STRING, "workdir", work.c_str()) == 0;

@@ -130,11 +130,13 @@ Result<Filter> new_filter(uint32_t default_action) {
   return filter;
 }
 
-// Errors of single rules (a call this architecture does not have) are of no matter: the default action covers them.
-void add(const Filter& filter, uint32_t action, const std::string& name, std::vector<scmp_arg_cmp> args = {}) {
+// Names this architecture does not have are of no matter: the default action covers them. A rule libseccomp cannot express must not be lost.
+Result<> add(const Filter& filter, uint32_t action, const std::string& name, std::vector<scmp_arg_cmp> args = {}) {
   int number = seccomp_syscall_resolve_name(name.c_str());
-  if (number == __NR_SCMP_ERROR) return;
-  seccomp_rule_add_array(filter.get(), action, number, static_cast<unsigned>(args.size()), args.data());
+  if (number == __NR_SCMP_ERROR) return {};
+  int err = seccomp_rule_add_array(filter.get(), action, number, static_cast<unsigned>(args.size()), args.data());
+  if (err != 0 && err != -EEXIST) return base::errno_error("the seccomp rule for " + name, -err);
+  return {};
 }
 
 Result<std::string> to_program(const Filter& filter) {
@@ -150,31 +152,35 @@ Result<std::string> to_program(const Filter& filter) {
 
 Result<std::string> compile_default(uint64_t capabilities) {
   TRY(Filter filter, new_filter(SCMP_ACT_ERRNO(ENOSYS)));
-  each_word(kAllowed, [&](const std::string& name) { add(filter, SCMP_ACT_ALLOW, name); });
+  Result<> ok;
+  auto rule = [&](uint32_t action, const std::string& name, std::vector<scmp_arg_cmp> args = {}) {
+    if (ok) ok = add(filter, action, name, std::move(args));
+  };
+  each_word(kAllowed, [&](const std::string& name) { rule(SCMP_ACT_ALLOW, name); });
   std::map<std::string, bool> conditional;
   for (const auto& group : kByCapability) {
     each_word(group.calls, [&](const std::string& name) { conditional[name] |= (capabilities >> group.capability & 1) != 0; });
   }
   bool admin = conditional["clone"];
   for (const auto& [name, allowed] : conditional) {
-    if (allowed) add(filter, SCMP_ACT_ALLOW, name);
-    else if (name != "clone" && name != "clone3") add(filter, SCMP_ACT_ERRNO(EPERM), name);
+    if (allowed) rule(SCMP_ACT_ALLOW, name);
+    else if (name != "clone" && name != "clone3") rule(SCMP_ACT_ERRNO(EPERM), name);
   }
   each_word(kRefused, [&](const std::string& name) {
     // Programs that probe for io_uring take ENOSYS (the default action) for "not there".
-    if (!name.starts_with("io_uring")) add(filter, SCMP_ACT_ERRNO(EPERM), name);
+    if (!name.starts_with("io_uring")) rule(SCMP_ACT_ERRNO(EPERM), name);
   });
   if (!admin) {
-    add(filter, SCMP_ACT_ALLOW, "clone", {if_first(SCMP_CMP_MASKED_EQ, kAllNamespaceFlags, 0)});
-    for (uint32_t flag : kNamespaceFlags) add(filter, SCMP_ACT_ERRNO(EPERM), "clone", {if_first(SCMP_CMP_MASKED_EQ, flag, flag)});
+    rule(SCMP_ACT_ALLOW, "clone", {if_first(SCMP_CMP_MASKED_EQ, kAllNamespaceFlags, 0)});
+    for (uint32_t flag : kNamespaceFlags) rule(SCMP_ACT_ERRNO(EPERM), "clone", {if_first(SCMP_CMP_MASKED_EQ, flag, flag)});
   }
-  // Rules of one call are joined by "or": three ranges leave out the two families.
-  add(filter, SCMP_ACT_ALLOW, "socket", {if_first(SCMP_CMP_LT, AF_ALG)});
-  add(filter, SCMP_ACT_ALLOW, "socket", {if_first(SCMP_CMP_EQ, AF_ALG + 1)});
-  add(filter, SCMP_ACT_ALLOW, "socket", {if_first(SCMP_CMP_GT, AF_VSOCK)});
-  add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), "socket", {if_first(SCMP_CMP_EQ, AF_ALG)});
-  add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), "socket", {if_first(SCMP_CMP_EQ, AF_VSOCK)});
-  for (uint64_t value : {0x0ull, 0x8ull, 0x20000ull, 0x20008ull, 0xffffffffull}) add(filter, SCMP_ACT_ALLOW, "personality", {if_first(SCMP_CMP_EQ, value)});
+  // Rules of one call are joined by "or": three ranges leave out the two families. They end in ENOSYS: libseccomp 2.5 loses rules
+  // when one argument decides between two actions.
+  rule(SCMP_ACT_ALLOW, "socket", {if_first(SCMP_CMP_LT, AF_ALG)});
+  rule(SCMP_ACT_ALLOW, "socket", {if_first(SCMP_CMP_EQ, AF_ALG + 1)});
+  rule(SCMP_ACT_ALLOW, "socket", {if_first(SCMP_CMP_GT, AF_VSOCK)});
+  for (uint64_t value : {0x0ull, 0x8ull, 0x20000ull, 0x20008ull, 0xffffffffull}) rule(SCMP_ACT_ALLOW, "personality", {if_first(SCMP_CMP_EQ, value)});
+  if (!ok) return std::unexpected(ok.error());
   return to_program(filter);
 }
 
@@ -279,18 +285,16 @@ Result<std::string> compile_seccomp(std::string_view profile_json, uint64_t capa
         args.push_back({index, op, number_of(a, "value"), number_of(a, "valueTwo")});
       }
     }
-    auto add_all = [&](const std::string& name) {
+    auto add_all = [&](const std::string& name) -> Result<> {
+      if (!repeated) return add(filter, action, name, args);
       // Several conditions on one argument mean "any of them".
-      if (repeated) {
-        for (const auto& one : args) add(filter, action, name, {one});
-      } else {
-        add(filter, action, name, args);
-      }
+      for (const auto& one : args) CHECK_OK(add(filter, action, name, {one}));
+      return {};
     };
-    if (auto name = base::get_string(rule, "name"); !name.empty()) add_all(std::string(name));
+    if (auto name = base::get_string(rule, "name"); !name.empty()) CHECK_OK(add_all(std::string(name)));
     if (const json::array* names = base::find_array(rule, "names")) {
       for (const auto& name : *names) {
-        if (name.is_string()) add_all(std::string(name.get_string()));
+        if (name.is_string()) CHECK_OK(add_all(std::string(name.get_string())));
       }
     }
   }
