@@ -30,6 +30,7 @@ constexpr size_t kBuffered = 64 * 1024;  // request bodies up to this size can b
 constexpr size_t kPiece = 64 * 1024;     // of a body on its way
 constexpr int kAttempts = 4;
 constexpr base::Duration kIdleTime = std::chrono::seconds(120);
+constexpr base::Duration kShortIdle = std::chrono::seconds(1);  // until buffers are given back
 constexpr base::Duration kHeadTime = std::chrono::seconds(30);
 constexpr base::Duration kGoneCheck = std::chrono::seconds(5);
 
@@ -57,6 +58,8 @@ class Front final : public base::http::Connection, public std::enable_shared_fro
  private:
   enum class Outcome { done, again, broken };
 
+  static constexpr int kEnded = -1, kNothing = -2;
+  Task<int> receive_head(size_t& head_size);
   int take_head(std::string_view text);  // 0: forward it; else the status to answer
   Task<> refuse(int status, std::string_view text);
   Task<> forward();
@@ -98,40 +101,19 @@ Task<> Front::serve() {
   for (;;) {
     idle_ = true;
     if (finishing_) break;
-    size_t head_size = 0, scanned = 0;
-    in_.shrink(kIdleBuffer);
-    bool began = !in_.empty();
-    client_->set_read_deadline(Clock::now() + (began ? kHeadTime : kIdleTime));
-    int refused = 0;
-    for (;;) {
-      if (scanned == 0 && in_.view().substr(0, 2) == "\r\n") in_.consume(2);
-      auto found = base::http::find_head_end(in_.view(), scanned);
-      if (!found) {
-        refused = 400;
-        note_ = found.error().message;
-        break;
-      }
-      head_size = *found;
-      if (head_size > kHeadLimit || (head_size == 0 && in_.view().size() >= kHeadLimit)) {
-        refused = 431;
-        note_ = "the header is too large";
-        break;
-      }
-      if (head_size > 0) break;
-      auto n = co_await client_->read(in_.room(in_.empty() ? kIdleBuffer : 2048));
-      if (!n && n.error().code == 504 && began) {
-        refused = 408;
-        note_ = "the header did not arrive in time";
-        break;
-      }
-      if (!n || *n == 0) {
-        client_->close();
-        co_return;
-      }
-      idle_ = false;
-      in_.commit(*n);
-      if (!began) client_->set_read_deadline(Clock::now() + kHeadTime);
-      began = true;
+    size_t head_size = 0;
+    int refused = co_await receive_head(head_size);
+    if (refused == kEnded) {
+      client_->close();
+      co_return;
+    }
+    if (refused == kNothing) {
+      // Idle for longer: no buffers are held, and only this frame.
+      in_.release();
+      client_->set_read_deadline(Clock::now() + kIdleTime);
+      auto ready = co_await client_->ready();
+      if (!ready) break;
+      continue;
     }
     idle_ = false;
     if (refused != 0) {
@@ -154,6 +136,39 @@ Task<> Front::serve() {
   }
   co_await linger();
   client_->close();
+}
+
+// The size of the head that is in in_, or what keeps it from coming: a status to answer, kEnded, kNothing.
+Task<int> Front::receive_head(size_t& head_size) {
+  size_t scanned = 0;
+  in_.shrink(kIdleBuffer);
+  bool began = !in_.empty();
+  client_->set_read_deadline(Clock::now() + (began ? kHeadTime : kShortIdle));
+  for (;;) {
+    if (scanned == 0 && in_.view().substr(0, 2) == "\r\n") in_.consume(2);
+    auto found = base::http::find_head_end(in_.view(), scanned);
+    if (!found) {
+      note_ = found.error().message;
+      co_return 400;
+    }
+    head_size = *found;
+    if (head_size > kHeadLimit || (head_size == 0 && in_.view().size() >= kHeadLimit)) {
+      note_ = "the header is too large";
+      co_return 431;
+    }
+    if (head_size > 0) co_return 0;
+    auto n = co_await client_->read(in_.room(in_.empty() ? kIdleBuffer : 2048));
+    if (!n && n.error().code == 504) {
+      if (!began) co_return kNothing;
+      note_ = "the header did not arrive in time";
+      co_return 408;
+    }
+    if (!n || *n == 0) co_return kEnded;
+    idle_ = false;
+    in_.commit(*n);
+    if (!began) client_->set_read_deadline(Clock::now() + kHeadTime);
+    began = true;
+  }
 }
 
 int Front::take_head(std::string_view text) {

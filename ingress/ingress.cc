@@ -45,11 +45,16 @@ struct Ingress::Impl : std::enable_shared_from_this<Impl> {
   api::Informer<api::core::Service>& services;
   api::Informer<api::discovery::EndpointSlice>& slices;
   api::Informer<networking::IngressClass>& classes;
-  api::Informer<api::core::Secret>& secrets;
   Proxy proxy;
   base::http::TlsContextPtr fallback_certificate;
   std::unique_ptr<base::http::Server> http, https;
   base::Event routes_changed, status_changed;
+  // Secrets that an Ingress names, by namespace/name. Each is watched alone: a node may read no others. Strand of follow_routes().
+  struct WatchedSecret {
+    std::unique_ptr<api::Informers> informers;
+    bool used = false;
+  };
+  std::map<std::string, WatchedSecret> secrets;
 
   std::mutex mutex;  // guards what follows
   std::map<std::string, std::weak_ptr<Backend>> backends;  // by namespace/service:port
@@ -65,7 +70,6 @@ struct Ingress::Impl : std::enable_shared_from_this<Impl> {
         services(informers.get<api::core::Service>()),
         slices(informers.get<api::discovery::EndpointSlice>()),
         classes(informers.get<networking::IngressClass>()),
-        secrets(informers.get<api::core::Secret>({}, {.label_selector = {}, .field_selector = "type=kubernetes.io/tls"})),
         proxy(r) {
     slices.add_index("service", [](const api::discovery::EndpointSlice& s) {
       auto it = s.metadata.labels.find("kubernetes.io/service-name");
@@ -79,7 +83,6 @@ struct Ingress::Impl : std::enable_shared_from_this<Impl> {
       routes_changed.notify();
       status_changed.notify();
     });
-    secrets.on_change([this](auto&, auto&) { routes_changed.notify(); });
     services.on_change([this](const auto& before, const auto& after) {
       const auto& m = (after ? after : before)->metadata;
       refresh(m.namespace_ + "/" + m.name);
@@ -150,18 +153,43 @@ struct Ingress::Impl : std::enable_shared_from_this<Impl> {
     return out;
   }
 
+  std::shared_ptr<const api::core::Secret> secret(const std::string& ns, const std::string& name) {
+    auto& watched = secrets[ns + "/" + name];
+    watched.used = true;
+    api::ListOptions only;
+    only.field_selector = "metadata.name=" + name;
+    if (watched.informers) return watched.informers->get<api::core::Secret>(ns, only).get(ns, name);
+    watched.informers = std::make_unique<api::Informers>(runtime, *client);
+    watched.informers->get<api::core::Secret>(ns, only).on_change([this](auto&, auto&) { routes_changed.notify(); });
+    watched.informers->start();
+    return nullptr;
+  }
+
+  void drop_unused_secrets() {
+    for (auto it = secrets.begin(); it != secrets.end();) {
+      if (std::exchange(it->second.used, false)) {
+        ++it;
+        continue;
+      }
+      tasks.spawn("ingress secret", [](std::unique_ptr<api::Informers> i) -> Task<> { co_await i->stop(); }(std::move(it->second.informers)));
+      std::scoped_lock lock(mutex);
+      contexts.erase(it->first);
+      it = secrets.erase(it);
+    }
+  }
+
   void rebuild() {
     Snapshot s;
     s.classes = served_classes();
     s.ingresses = ingresses.list();
     s.service = [this](const std::string& ns, const std::string& name) { return services.get(ns, name); };
-    s.secret = [this](const std::string& ns, const std::string& name) { return secrets.get(ns, name); };
+    s.secret = [this](const std::string& ns, const std::string& name) { return secret(ns, name); };
     s.backend = [this](const std::string& ns, const std::string& service, const std::string& port) { return backend(ns, service, port); };
     s.certificate = [this](const api::core::Secret& secret) { return certificate(secret); };
     proxy.set_routes(std::make_shared<const RouteTable>(translate(s)));
+    drop_unused_secrets();
     std::scoped_lock lock(mutex);
     std::erase_if(backends, [](const auto& entry) { return entry.second.expired(); });
-    std::erase_if(contexts, [this](const auto& entry) { return !secrets.get(api::ObjectKey::parse(entry.first)); });
   }
 
   Task<> follow_routes() {
@@ -270,6 +298,7 @@ Task<Result<>> Ingress::start() { co_return impl_->start(); }
 
 Task<> Ingress::stop() {
   co_await impl_->tasks.stop();
+  for (auto& [name, watched] : impl_->secrets) co_await watched.informers->stop();
   co_await impl_->informers.stop();
   if (impl_->http) co_await impl_->http->stop();
   if (impl_->https) co_await impl_->https->stop();

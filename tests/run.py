@@ -36,6 +36,11 @@ def cluster_tests():
         yield path.stem.removeprefix("test_"), module
 
 
+def explain(e):
+    """What a failure says, or where it happened when it says nothing."""
+    return str(e) if type(e).__name__ == "Failure" else traceback.format_exc(limit=-2)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="")
@@ -52,7 +57,7 @@ def main():
             return True
         except (Exception, SystemExit) as e:
             failed.append(name)
-            print(f"FAILED  {name} ({time.monotonic() - begin:.1f} s)\n{e if isinstance(e, AssertionError) else traceback.format_exc()}", flush=True)
+            print(f"FAILED  {name} ({time.monotonic() - begin:.1f} s)\n{explain(e)}", flush=True)
             return False
 
     for name, function in unit_tests():
@@ -70,7 +75,7 @@ def main():
                 attempt(f"{name}: {test}", function)
         except (Exception, SystemExit) as e:
             failed.append(name)
-            print(f"FAILED  {name}: set-up\n{e if isinstance(e, AssertionError) else traceback.format_exc()}", flush=True)
+            print(f"FAILED  {name}: set-up\n{explain(e)}", flush=True)
         finally:
             scenario.close()
     left = [l for l in harness.leftovers() if l not in before]

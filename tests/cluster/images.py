@@ -5,12 +5,13 @@ import io
 import json
 import os
 import pathlib
+import re
 import subprocess
 import tarfile
 
 BUSYBOX_APPLETS = ["sh", "cat", "echo", "env", "false", "grep", "head", "httpd", "id", "ls", "mkdir", "mount", "nc", "nslookup", "ping", "printf", "ps", "rm",
                    "sed", "seq", "sleep", "sort", "stat", "tail", "tar", "test", "touch", "tr", "true", "umount", "uname", "wc", "wget", "whoami", "yes", "date", "dd",
-                   "kill", "ln", "cp", "mv", "chmod", "hostname", "ip", "df", "find", "awk", "cut", "tee", "trap", "[", "stty", "tty", "vi", "od", "md5sum"]
+                   "kill", "ln", "cp", "mv", "chmod", "hostname", "ip", "df", "find", "awk", "cut", "tee", "trap", "[", "timeout", "stty", "tty", "vi", "od", "md5sum"]
 
 
 def _blob(root, data):
@@ -70,14 +71,31 @@ class Layer:
         return self.buffer.getvalue()
 
 
+GET = """#!/bin/bash
+# get HOST PORT [PATH]: the body of an HTTP answer. (The static busybox has no working resolver, so its wget is of no use.)
+exec 3<>"/dev/tcp/$1/$2" || exit 1
+printf 'GET %s HTTP/1.0\\r\\nHost: %s\\r\\n\\r\\n' "${3:-/}" "$1" >&3
+sed '1,/^\\r$/d' <&3
+"""
+
+
+def add_program(layer, path):
+    """A dynamically linked program of this host with its libraries."""
+    libraries = re.findall(r"(/\S+) \(0x", subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout)
+    for f in [path, *libraries]:
+        layer.file(f.removeprefix("/"), pathlib.Path(f).read_bytes(), 0o755)
+
+
 def busybox_layer():
     layer = Layer()
-    for d in ["bin", "etc", "root", "usr", "usr/bin", "var", "var/www", "home"]:
+    for d in ["bin", "lib", "lib/x86_64-linux-gnu", "lib64", "etc", "root", "usr", "usr/bin", "var", "var/www", "home"]:
         layer.dir(d)
     layer.dir("tmp", 0o1777)
     layer.file("bin/busybox", pathlib.Path("/bin/busybox").read_bytes(), 0o755)
     for applet in BUSYBOX_APPLETS:
         layer.link(f"bin/{applet}", "busybox")
+    add_program(layer, "/bin/bash")
+    layer.file("bin/get", GET, 0o755)
     layer.file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\nweb:x:1000:1000::/home:/bin/sh\n")
     layer.file("etc/group", "root:x:0:\nweb:x:1000:\nextra:x:2000:web\nnogroup:x:65534:\n")
     return layer.bytes()
