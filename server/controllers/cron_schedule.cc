@@ -115,4 +115,18 @@ std::optional<base::WallTime> CronSchedule::next(base::WallTime t) const {
   return std::nullopt;
 }
 
+std::optional<base::WallTime> CronSchedule::next(base::WallTime t, const TimeZone& zone) const {
+  base::WallTime local = t + zone.offset_at(t);
+  for (int i = 0; i < 200; ++i) {
+    auto candidate = next(local);
+    if (!candidate) return std::nullopt;
+    // The offset at that time, guessed from the one an hour around it.
+    base::WallTime utc = *candidate - zone.offset_at(*candidate - zone.offset_at(t));
+    utc = *candidate - zone.offset_at(utc);
+    if (utc > t && utc + zone.offset_at(utc) == *candidate) return utc;
+    local = *candidate;
+  }
+  return std::nullopt;
+}
+
 }  // namespace server::controllers

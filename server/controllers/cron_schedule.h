@@ -1,4 +1,4 @@
-// Cron schedules: five fields (minute, hour, day of month, month, day of week) or a macro such as @daily. Pure; times are UTC.
+// Cron schedules: five fields (minute, hour, day of month, month, day of week) or a macro such as @daily. Pure.
 #pragma once
 
 #include <bitset>
@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/time.h"
+#include "server/controllers/time_zone.h"
 
 namespace server::controllers {
 
@@ -14,6 +15,8 @@ class CronSchedule {
   static base::Result<CronSchedule> parse(std::string_view text);
   // The first time after t that matches; nothing within the next five years.
   std::optional<base::WallTime> next(base::WallTime t) const;
+  // The same with the schedule in a zone's local time. Times that a change of the clock skips do not come; those it repeats come once.
+  std::optional<base::WallTime> next(base::WallTime t, const TimeZone& zone) const;
 
  private:
   std::bitset<60> minutes_;

@@ -42,16 +42,18 @@ class CronJobs final : public Controller {
     CO_CHECK_OK(co_await trim_history(*cron, jobs));
     Requeue again;
     auto schedule = CronSchedule::parse(cron->spec.schedule);
+    Result<TimeZone> zone = TimeZone{};
+    if (!cron->spec.timeZone.empty()) zone = TimeZone::load(cron->spec.timeZone);
     if (!schedule) {
       events_.warning(component, *cron, "UnparseableSchedule", fmt::format("unparseable schedule: {}", schedule.error().message));
-    } else if (!cron->spec.timeZone.empty() && cron->spec.timeZone != "UTC" && cron->spec.timeZone != "Etc/UTC") {
-      events_.warning(component, *cron, "UnknownTimeZone", "only UTC is supported as time zone");
+    } else if (!zone) {
+      events_.warning(component, *cron, "UnknownTimeZone", fmt::format("invalid timeZone: {}", zone.error().message));
     } else if (!cron->spec.suspend.value_or(false)) {
-      if (auto due = last_due(*cron, *schedule, now)) {
+      if (auto due = last_due(*cron, *schedule, *zone, now)) {
         CO_TRY(bool started, co_await start(*cron, *due, active));
         if (started) changed.status.lastScheduleTime = base::rfc3339(*due);
       }
-      if (auto next = schedule->next(now)) again = std::chrono::duration_cast<Duration>(*next - now) + std::chrono::milliseconds(100);
+      if (auto next = schedule->next(now, *zone)) again = std::chrono::duration_cast<Duration>(*next - now) + std::chrono::milliseconds(100);
     }
     if (!(changed.status == cron->status)) {
       auto r = co_await api::update_status(client_, std::move(changed));
@@ -62,12 +64,12 @@ class CronJobs final : public Controller {
 
  private:
   // The latest scheduled time that has passed and was not acted upon.
-  static std::optional<WallTime> last_due(const batch::CronJob& c, const CronSchedule& schedule, WallTime now) {
+  static std::optional<WallTime> last_due(const batch::CronJob& c, const CronSchedule& schedule, const TimeZone& zone, WallTime now) {
     WallTime from = time_of(c.status.lastScheduleTime.empty() ? c.metadata.creationTimestamp : c.status.lastScheduleTime);
     if (c.spec.startingDeadlineSeconds) from = std::max(from, now - std::chrono::seconds(*c.spec.startingDeadlineSeconds));
     std::optional<WallTime> out;
     for (int i = 0; i < 100'000; ++i) {
-      auto t = schedule.next(from);
+      auto t = schedule.next(from, zone);
       if (!t || *t > now) break;
       out = from = *t;
     }

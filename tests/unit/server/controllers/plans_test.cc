@@ -11,6 +11,7 @@
 
 using namespace server::controllers;
 using namespace std::chrono_literals;
+using namespace std::string_literals;
 namespace core = api::core;
 namespace apps = api::apps;
 namespace batch = api::batch;
@@ -324,6 +325,29 @@ TEST_CASE("cron schedules") {
   }
   for (const char* bad : {"", "* * * *", "60 * * * *", "* * * * mon-", "a * * * *", "*/0 * * * *", "5-1 * * * *"}) CHECK_FALSE(CronSchedule::parse(bad));
   CHECK_FALSE(CronSchedule::parse("0 0 30 2 *")->next(now));
+}
+
+TEST_CASE("cron schedules follow the clock of their zone") {
+  // A made-up zone: UTC+1, and UTC+2 between 2026-03-29 and 2026-10-25, 01:00 UTC.
+  auto big = [](uint64_t n, int bytes) {
+    std::string out;
+    for (int i = bytes - 1; i >= 0; --i) out += char(n >> (8 * i));
+    return out;
+  };
+  auto at = [](const char* t) { return uint64_t(std::chrono::duration_cast<std::chrono::seconds>(base::parse_rfc3339(t)->time_since_epoch()).count()); };
+  std::string counts = big(0, 4) + big(0, 4) + big(0, 4) + big(2, 4) + big(2, 4) + big(0, 4), head = "TZif2" + std::string(15, '\0');
+  std::string body = std::string("\1\0", 2) + big(3600, 4) + "\0\0"s + big(7200, 4) + "\1\0"s;
+  std::string file = head + counts + big(0, 8) + body + head + counts + big(at("2026-03-29T01:00:00Z"), 8) + big(at("2026-10-25T01:00:00Z"), 8) + body;
+  auto zone = TimeZone::parse(file);
+  REQUIRE(zone);
+  auto next = [&](const char* schedule, const char* from) { return base::rfc3339(*CronSchedule::parse(schedule)->next(*base::parse_rfc3339(from), *zone)); };
+  CHECK(next("0 9 * * *", "2026-01-01T00:00:00Z") == "2026-01-01T08:00:00Z");
+  CHECK(next("0 9 * * *", "2026-07-01T07:30:00Z") == "2026-07-02T07:00:00Z");
+  CHECK(next("0 9 * * *", "2026-03-28T08:00:00Z") == "2026-03-29T07:00:00Z");
+  CHECK(next("30 2 * * *", "2026-03-28T12:00:00Z") == "2026-03-30T00:30:00Z");  // 02:30 is skipped on the 29th
+  for (size_t n = 0; n < file.size(); ++n) CHECK_FALSE(TimeZone::parse(file.substr(0, n)));
+  CHECK_FALSE(TimeZone::load("../../etc/passwd"));
+  CHECK_FALSE(TimeZone::load("Nowhere/Land"));
 }
 
 TEST_CASE("the owner graph tells what to look at") {
