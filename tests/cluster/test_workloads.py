@@ -275,7 +275,8 @@ class Workloads:
             assert "client" in k("get", "pods", "-A") and "Running" in k("get", "pods")
             assert k("get", "pod", "client", "-o", "jsonpath={.spec.nodeName}") == c.nodes[-1].name
             assert "kind: Pod" in k("get", "pod", "client", "-o", "yaml")
-            assert k("get", "pods", "-l", "app=web", "--field-selector=status.phase=Running", "-o", "name").count("pod/") == 2
+            two = lambda: k("get", "pods", "-l", "app=web", "--field-selector=status.phase=Running", "-o", "name").count("pod/") == 2
+            eventually("the selectors leave two pods", two)
             for kind, name in [("pod", "client"), ("deployment", "web"), ("service", "web"), ("node", "n1"), ("ingress", "web"), ("configmap", "settings")]:
                 text = k("describe", kind, name)
                 assert "Name:" in text, text
