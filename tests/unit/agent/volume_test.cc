@@ -96,7 +96,7 @@ TEST_CASE("an atomic directory publishes a set of files through one link") {
   }
   SECTION("the leftovers of a crash are cleaned up") {
     ::mkdir((v + "/..2020_01_01_00_00_00.abc").c_str(), 0755);
-    ::symlink("nowhere", (v + "/..data_tmp").c_str());
+    REQUIRE(::symlink("nowhere", (v + "/..data_tmp").c_str()) == 0);
     Payload second{{"key", {"new", 0644, {}}}};
     CHECK(*write_atomic_directory(v, second));
     CHECK_FALSE(base::exists(v + "/..2020_01_01_00_00_00.abc"));
@@ -133,7 +133,7 @@ TEST_CASE("giving to a group does not follow links") {
   if (::geteuid() != 0) return;
   Directory d, outside;
   std::ofstream(outside.path + "/secret") << "x";
-  ::symlink(outside.path.c_str(), (d.path + "/link").c_str());
+  REQUIRE(::symlink(outside.path.c_str(), (d.path + "/link").c_str()) == 0);
   std::ofstream(d.path + "/own") << "x";
   REQUIRE(give_to_group(d.path, 4321));
   struct stat s{};
