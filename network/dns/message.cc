@@ -136,7 +136,7 @@ void Writer::put(const void* data, size_t n) {
     overflow_ = true;
     return;
   }
-  std::memcpy(buffer_ + size_, data, n);
+  if (n) std::memcpy(buffer_ + size_, data, n);
   size_ += n;
 }
 void Writer::u16(uint16_t v) {
