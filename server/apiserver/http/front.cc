@@ -165,7 +165,7 @@ Task<> Front::openapi(Exchange& x) {
   if (path == "/openapi/v2") {
     if (proto) {
       text = api::openapi_v2_protobuf(input);
-      type = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+      type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
     } else {
       text = api::openapi_v2_json(input);
     }
@@ -175,7 +175,7 @@ Task<> Front::openapi(Exchange& x) {
     std::string_view name = std::string_view(path).substr(std::string_view("/openapi/v3/").size());
     if (proto) {
       text = api::openapi_v3_protobuf(input, name);
-      type = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
+      type = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
     } else {
       text = api::openapi_v3_document(input, name);
     }
