@@ -94,7 +94,7 @@ Task<Result<RecordPtr>> Registry::update(Target t, Call& call, UpdateOptions opt
     s.strategy->validate_update(attempt, n, b, causes);
     CO_CHECK_OK(check_causes(s, t.name, std::move(causes)));
     CO_CHECK_OK(co_await run_admission(admit, false));
-    if (s.has_generation && !status && !same_desired(n, b)) {
+    if (s.has_generation && !status && t.subresource != "binding" && !same_desired(n, b)) {
       const value* g = metadata_of(b).if_contains("generation");
       metadata_of(n)["generation"] = (g && g->is_int64() ? g->get_int64() : 0) + 1;
     }

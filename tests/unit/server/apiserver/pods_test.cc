@@ -33,6 +33,7 @@ TEST_CASE("binding assigns a pod once") {
     CHECK((!again && again.error().code == 409));
     auto read = co_await c.admin->get(pods, {"default", "p"});
     CHECK(text(parse(*read), "spec.nodeName") == "n1");
+    CHECK(base::get_int(parse(*read), "metadata.generation") == 1);
     api::ListOptions mine;
     mine.field_selector = "spec.nodeName=n1";
     auto list = co_await c.admin->list(pods, "", mine);
