@@ -93,6 +93,7 @@ class ReplayStream final : public Stream {
     return replay(into);
   }
   Task<Result<>> write(std::span<const std::string_view> parts) override { return stream_.write(parts); }
+  Task<Result<>> ready() override { return used_ == first_.size() ? stream_.ready() : Stream::ready(); }
   Task<Result<>> shutdown_write() override { return stream_.shutdown_write(); }
   void close() override { stream_.close(); }
   void set_read_deadline(std::optional<TimePoint> t) override { stream_.set_read_deadline(t); }

@@ -18,6 +18,12 @@ class ReadBuffer {
   // Room for at least `n` more bytes.
   std::span<char> room(size_t n);
   void commit(size_t n) { end_ += n; }
+  // Gives all memory back where nothing is kept.
+  void release() {
+    if (!empty()) return;
+    data_.reset();
+    size_ = begin_ = end_ = 0;
+  }
   // Gives back what grew beyond `size`, where it is unused.
   void shrink(size_t size);
 

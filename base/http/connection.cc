@@ -14,6 +14,7 @@ namespace base::http {
 namespace {
 
 constexpr size_t kIdleBuffer = 4096;
+constexpr Duration kShortIdle = 1s;  // until buffers are given back
 constexpr size_t kDrain = 256 * 1024;
 constexpr size_t kSlice = 256 * 1024;  // a write timeout is per slice
 
@@ -58,8 +59,16 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
     for (;;) {
       idle_ = true;
       if (finishing_) break;
-      bool more = co_await receive_head();
-      if (!more) break;
+      Received received = co_await receive_head();
+      if (received == Received::nothing) {
+        // Idle for longer: no buffers are held, and only this frame.
+        buffer.release();
+        stream->set_read_deadline(Clock::now() + limits.idle_timeout);
+        auto ready = co_await stream->ready();
+        if (!ready) break;
+        continue;
+      }
+      if (received == Received::end) break;
       idle_ = false;
       std::exception_ptr failure;
       try {
@@ -203,12 +212,14 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
   bool watching = false;  // a client_gone() is reading
 
  private:
-  // False when the connection is over; a malformed request has been answered.
-  Task<bool> receive_head() {
+  enum class Received { request, nothing, end };
+  // A malformed request has been answered when it returns `end`.
+  Task<Received> receive_head() {
     buffer.shrink(kIdleBuffer);
     size_t scanned = 0;
     bool began = !buffer.empty();
-    stream->set_read_deadline(Clock::now() + (began ? limits.header_timeout : limits.idle_timeout));
+    Duration wait = std::min<Duration>(limits.idle_timeout, kShortIdle);
+    stream->set_read_deadline(Clock::now() + (began ? limits.header_timeout : wait));
     for (;;) {
       // One empty line before a request is forgiven (RFC 9112 part 2.2).
       if (scanned == 0 && buffer.view().substr(0, 2) == "\r\n") buffer.consume(2);
@@ -221,11 +232,12 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
         if (!taken) co_return co_await refuse(taken.error());
         buffer.consume(*length);
         stream->set_read_deadline(std::nullopt);
-        co_return true;
+        co_return Received::request;
       }
       auto n = co_await stream->read(buffer.room(buffer.view().empty() ? kIdleBuffer : 2048));
       if (!n && n.error().code == 504 && began) co_return co_await refuse(fail(408, "Timeout", "the header did not arrive in time").error());
-      if (!n || *n == 0) co_return false;
+      if (!n && n.error().code == 504 && !began) co_return wait < limits.idle_timeout ? Received::nothing : Received::end;
+      if (!n || *n == 0) co_return Received::end;
       idle_ = false;
       buffer.commit(*n);
       if (!began) stream->set_read_deadline(Clock::now() + limits.header_timeout);
@@ -277,7 +289,7 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
     return {};
   }
 
-  Task<bool> refuse(Error error) {
+  Task<Received> refuse(Error error) {
     body.start(Body::Framing::until_close);  // what follows is not understood
     int status = error.code >= 400 && error.code < 600 ? error.code : 400;
     std::string text = fmt::format("HTTP/1.1 {} {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}\n", status,
@@ -285,7 +297,7 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
     std::string_view parts[] = {text};
     auto sent = co_await write_out(parts);
     if (sent) co_await linger();
-    co_return false;
+    co_return Received::end;
   }
 
   // Reads what is left of the request, so that the next one can be found. False when that is too much.

@@ -146,6 +146,8 @@ class SocketStream final : public Stream {
     }
   }
 
+  Task<Result<>> ready() override { return wait_ready(socket_); }
+
   Task<Result<>> write(std::span<const std::string_view> parts) override {
     auto s = socket_;
     size_t part = 0, offset = 0;
@@ -240,6 +242,23 @@ class SocketStream final : public Stream {
   }
 
  private:
+  // Small on purpose: one of these exists for each idle connection.
+  static Task<Result<>> wait_ready(std::shared_ptr<Socket> s) {
+    for (;;) {
+      if (s->closed) co_return unavailable("the stream is closed");
+      s->read_expired = s->read_deadline && *s->read_deadline <= Clock::now();
+      if (s->read_expired) co_return timeout("nothing arrived in time");
+      error_code ec;
+      {
+        InFlight guard(*s, s->reading);
+        co_await s->fd.async_wait(asio::posix::descriptor_base::wait_read, asio::redirect_error(asio::use_awaitable, ec));
+      }
+      if (!ec) co_return Result<>{};
+      if (ec != asio::error::operation_aborted) co_return peer_gone(ec.value());
+      co_await throw_when_cancelled();
+    }
+  }
+
   std::shared_ptr<Socket> socket_;
   std::string peer_;
   bool full_ = false;

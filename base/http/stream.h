@@ -40,6 +40,8 @@ class Stream {
   virtual std::string_view sni() const { return {}; }
   // The socket where there is exactly one below and nothing buffered above it (for splice), else -1.
   virtual int native_handle() const { return -1; }
+  // Waits, without holding a buffer, until a read will return at once. For long idle times; the read deadline counts.
+  virtual Task<Result<>> ready() { co_return Result<>{}; }
   // Whether nothing has arrived since the last read and the peer has not closed: asked before a pooled connection is used again. Does not wait.
   virtual bool quiet() { return true; }
   // Hands the stream over to the strand of the caller while nothing is in flight and no deadline is set. False when it cannot.

@@ -1,7 +1,7 @@
 // TLS over any Stream: OpenSSL runs on two in-memory ends, and this file moves the bytes.
 //
-// Memory of an idle connection: the SSL object (its record buffers are released between records) and a 2 KiB input buffer.
-// Larger buffers are borrowed from a small per-thread stock while they are in use.
+// Memory of an idle connection: the SSL object (its record buffers are released between records). Input goes through 2 KiB of its own
+// while a connection is in use; larger buffers are borrowed from a small per-thread stock while they are in use.
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -18,6 +18,7 @@ namespace base::http {
 namespace {
 
 constexpr size_t kRecord = 16 * 1024;
+constexpr size_t kSmall = 2048;
 constexpr size_t kLarge = 72 * 1024;  // four records with their overhead
 
 // Buffers of kLarge bytes, a few kept per thread.
@@ -114,7 +115,7 @@ struct Connection {
   std::unique_ptr<Stream> lower;
   SSL* ssl = nullptr;
   Ends ends;
-  char small[2048];
+  std::unique_ptr<char[]> small;  // kSmall bytes, absent while idle
   std::optional<Borrowed> large;  // while input comes in bulk
   bool bulk = false;
   bool writing = false;           // lower->write in flight
@@ -152,12 +153,14 @@ Task<Result<>> flush_spill(ConnectionPtr c) {
 
 // Brings more ciphertext; an empty OpenSSL input is the precondition.
 Task<Result<>> fill(ConnectionPtr c) {
-  std::span<char> into(c->small);
+  std::span<char> into;
   if (c->bulk) {
     if (!c->large) c->large.emplace();
     into = std::span<char>(c->large->data(), kLarge);
   } else {
     c->large.reset();
+    if (!c->small) c->small = std::make_unique_for_overwrite<char[]>(kSmall);
+    into = std::span<char>(c->small.get(), kSmall);
   }
   auto n = co_await c->lower->read(into);
   if (!n) co_return std::unexpected(std::move(n.error()));
@@ -169,7 +172,7 @@ Task<Result<>> fill(ConnectionPtr c) {
 
 // The large buffer is for input that keeps filling what it is given; a connection never waits idle with it for long.
 void after_input_consumed(Connection& c, size_t last_fill) {
-  c.bulk = last_fill == (c.large ? kLarge : sizeof c.small);
+  c.bulk = last_fill == (c.large ? kLarge : kSmall);
   if (!c.bulk && c.ends.in_left == 0) c.large.reset();
 }
 
@@ -185,6 +188,12 @@ class TlsStream final : public Stream {
 
   Task<Result<size_t>> read(std::span<char> into) override { return read_from(c_, into); }
   Task<Result<>> write(std::span<const std::string_view> parts) override { return write_to(c_, parts); }
+  Task<Result<>> ready() override {
+    if (c_->ended || c_->broken || c_->ends.in_left > 0 || SSL_pending(c_->ssl) > 0) return Stream::ready();
+    c_->small.reset();
+    c_->large.reset();
+    return c_->lower->ready();
+  }
 
   Task<Result<>> shutdown_write() override {
     auto c = c_;
