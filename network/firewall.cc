@@ -32,9 +32,9 @@ using nft::Rule;
 using nft::SetSpec;
 using nft::Transaction;
 
-constexpr int kLayout = 3;  // raise with every change of the chains or sets below
+constexpr int kLayout = 4;  // raise with every change of the chains or sets below
 constexpr int32_t kPriorityRaw = -300, kPriorityDnat = -105, kPriorityFilter = 0, kPrioritySnat = 95;
-constexpr uint32_t kStateEstablished = 2, kStateRelated = 4;
+constexpr uint32_t kStateInvalid = 1, kStateEstablished = 2, kStateRelated = 4;
 
 void sets(Transaction& t) {
   uint32_t id = 0;
@@ -128,6 +128,8 @@ void Firewall::layout(Transaction& t) const {
   // Before connection tracking: sources, and what need not be tracked.
   t.add_base_chain("raw_prerouting", "filter", NF_INET_PRE_ROUTING, kPriorityRaw);
   t.add_rule("raw_prerouting", Rule().meta(NFT_META_IIFNAME, 0).equals(0, prefix).fib(NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF, NFT_FIB_RESULT_OIF, 0).equals32(0, 0).drop());
+  // The links let translated answers in to 127.0.0.1, which at this point still carry another address; whoever sends to it from outside attacks.
+  t.add_rule("raw_prerouting", Rule().meta(NFT_META_IIFNAME, 0).equals(0, prefix).destination(0).in(loopback, 0).drop());
   t.add_base_chain("raw_output", "filter", NF_INET_LOCAL_OUT, kPriorityRaw);
   for (const char* chain : {"raw_prerouting", "raw_output"}) {
     Rule overlay;
@@ -144,14 +146,13 @@ void Firewall::layout(Transaction& t) const {
                              .destination(4).protocol(5).destination_port(6).source(7).lookup("allowed", 4, true).drop());
   t.add_rule("dispatch", frontend_verdict("services"));
   t.add_rule("dispatch", Rule().fib(NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE, 0).differs32(0, RTN_LOCAL).leave());
-  t.add_rule("dispatch", Rule().destination(0).in(loopback, 0).leave());
   t.add_rule("dispatch", nodeport_verdict("nodeports"));
   t.add_rule("dispatch", Rule().destination(0).protocol(1).destination_port(2).map("hostports_at", 0, 3).dnat(3, 4));
   t.add_rule("dispatch", Rule().protocol(0).destination_port(1).map("hostports", 0, 2).dnat(2, 3));
   // An external address whose traffic stays on this node's endpoints is, for clients inside the cluster, just the service.
   t.add_rule("dispatch_inside", frontend_verdict("services_inside"));
-  t.add_rule("dispatch_inside", Rule().fib(NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE, 0).equals32(0, RTN_LOCAL).destination(0).not_in(loopback, 0)
-                                    .protocol(0).destination_port(1).verdict_map("nodeports_inside", 0));
+  t.add_rule("dispatch_inside", Rule().fib(NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE, 0).equals32(0, RTN_LOCAL).protocol(0).destination_port(1)
+                                    .verdict_map("nodeports_inside", 0));
   t.add_base_chain("nat_prerouting", "nat", NF_INET_PRE_ROUTING, kPriorityDnat);
   for (auto& c : o.cluster_cidrs) t.add_rule("nat_prerouting", Rule().source(0).in(c, 0).jump("dispatch_inside"));
   t.add_rule("nat_prerouting", Rule().jump("dispatch"));
@@ -164,6 +165,7 @@ void Firewall::layout(Transaction& t) const {
   auto post = [&](const Rule& r) { t.add_rule("nat_postrouting", r); };
   post(Rule().source(0).destination(1).lookup("hairpin", 0).snat(o.gateway, 2));
   post(Rule().source(0).destination(1).lookup("hostport_hairpin", 0).snat(o.gateway, 2));
+  post(Rule().source(0).in(loopback, 0).meta(NFT_META_OIFNAME, 0).equals(0, prefix).snat(o.gateway, 0));
   {
     Rule r;  // into the overlay with a source that is not a pod's: the other node could not send the reply back into it
     r.meta(NFT_META_OIFNAME, 0).equals(0, o.overlay_device + std::string(1, '\0'));
@@ -203,6 +205,8 @@ void Firewall::layout(Transaction& t) const {
 
   t.add_base_chain("filter_forward", "filter", NF_INET_FORWARD, kPriorityFilter);
   t.add_rule("filter_forward", Rule(overlay_only).meta(NFT_META_IIFNAME, 0).equals(0, prefix).destination(0).lookup("nodes", 0).drop());
+  // Not of any connection: it would leave untranslated, and its receiver would reset the connection it belonged to.
+  t.add_rule("filter_forward", Rule().conntrack(NFT_CT_STATE, 0).bits(0, kStateInvalid).differs32(0, 0).meta(NFT_META_IIFNAME, 0).equals(0, prefix).drop());
   t.add_rule("filter_forward", of_new_connections());
   t.add_rule("filter_forward", Rule().jump("policy"));
   t.add_base_chain("filter_output", "filter", NF_INET_LOCAL_OUT, kPriorityFilter);
@@ -341,7 +345,7 @@ base::Result<> Firewall::verify() {
   return replace();
 }
 
-base::Result<std::vector<std::string>> dropping_chains() {
+base::Result<std::vector<std::string>> dropping_chains(bool input) {
   TRY(auto socket, netlink::Socket::open(NETLINK_NETFILTER));
   struct {
     uint8_t family, version;
@@ -365,7 +369,7 @@ base::Result<std::vector<std::string>> dropping_chains() {
         });
     });
     auto family = static_cast<uint8_t>(body[0]);
-    if ((family == NFPROTO_IPV4 || family == NFPROTO_INET) && hook == NF_INET_FORWARD && policy == NF_DROP && table != kTable)
+    if ((family == NFPROTO_IPV4 || family == NFPROTO_INET) && hook == (input ? NF_INET_LOCAL_IN : NF_INET_FORWARD) && policy == NF_DROP && table != kTable)
       out.push_back(fmt::format("table {} {}, chain {}", family == NFPROTO_IPV4 ? "ip" : "inet", table, name));
   }));
   return out;

@@ -74,8 +74,8 @@ class Firewall {
   std::vector<bool> adopted_;  // by part: what is in the kernel is an earlier process's
 };
 
-// Base chains of others on the forward hook whose policy is to drop: "table ip filter, chain FORWARD".
-base::Result<std::vector<std::string>> dropping_chains();
+// Base chains of others on the forward (or input) hook whose policy is to drop: "table ip filter, chain FORWARD".
+base::Result<std::vector<std::string>> dropping_chains(bool input);
 
 // Removes the table; absent is success.
 base::Result<> delete_table();

@@ -169,14 +169,19 @@ std::vector<std::string> missing_features() {
 
 std::vector<std::string> obstacles(const std::vector<Cidr>& cluster_cidrs) {
   std::vector<std::string> out;
-  auto chains = dropping_chains();
-  if (!chains || cluster_cidrs.empty()) return out;
-  for (auto& chain : *chains) {
-    const std::string pods = cluster_cidrs[0].str();
-    out.push_back(fmt::format("{} drops forwarded packets (Docker, ufw or firewalld?): unless its rules accept {}, pods reach neither each other nor the outside. "
-                              "Accept it there as source and as destination, for example: iptables -I FORWARD -s {} -j ACCEPT; iptables -I FORWARD -d {} -j ACCEPT",
-                              chain, pods, pods, pods));
-  }
+  if (cluster_cidrs.empty()) return out;
+  const std::string pods = cluster_cidrs[0].str();
+  if (auto chains = dropping_chains(false))
+    for (auto& chain : *chains)
+      out.push_back(fmt::format("{} drops forwarded packets (Docker, ufw or firewalld?): unless its rules accept {}, pods reach neither each other nor the "
+                                "outside. Accept it as source and destination, for example: iptables -I FORWARD -s {} -j ACCEPT; iptables -I FORWARD -d {} "
+                                "-j ACCEPT",
+                                chain, pods, pods, pods));
+  if (auto chains = dropping_chains(true))
+    for (auto& chain : *chains)
+      out.push_back(fmt::format("{} drops packets to this host (ufw or firewalld?): unless its rules accept {}, pods have no DNS and no API server, and without "
+                                "UDP port 8472 from the other nodes no way to their pods. For example: ufw allow from {}; ufw allow 8472/udp; ufw allow 6443/tcp",
+                                chain, pods, pods));
   return out;
 }
 

@@ -4,6 +4,7 @@
 #include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/ip.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
@@ -222,6 +223,14 @@ void set_host_end(Batch& b, int index, const std::string& alias) {
   auto inet6 = b.open(AF_INET6);
   b.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
   b.close(inet6);
+  b.close(spec);
+  b.begin(RTM_SETLINK, 0, link_header(index), fmt::format("configure link {}", index));
+  spec = b.open(IFLA_AF_SPEC);
+  auto inet = b.open(AF_INET);
+  auto conf = b.open(IFLA_INET_CONF);
+  b.u32(IPV4_DEVCONF_ROUTE_LOCALNET, 1);
+  b.close(conf);
+  b.close(inet);
   b.close(spec);
 }
 

@@ -95,6 +95,7 @@ TEST_CASE("host ports") {
   Responder r(p1, "web", 80);
   CHECK(ask_tcp(lab.client, "192.168.8.1", 8080) == "web 192.168.8.9");
   CHECK(ask_tcp(lab.a, "192.168.7.1", 8080).starts_with("web"));
+  CHECK(ask_tcp(lab.a, "127.0.0.1", 8080).starts_with("web"));
   CHECK(ask_tcp(p2, "192.168.7.1", 8080) == "web " + n2.ip.str());
   CHECK(ask_tcp(p1, "192.168.7.1", 8080) == "web 10.42.1.1");  // its own port
   CHECK(ask_tcp(lab.b, "192.168.7.1", 8080) == "web 192.168.7.2");
@@ -201,6 +202,8 @@ TEST_CASE("another firewall that drops forwarded packets is named") {
     CHECK(found[0].starts_with("table ip filter, chain FORWARD"));
     CHECK(found[0].find("10.42.0.0/16") != std::string::npos);
   });
+  shell(n, "nft add chain ip filter INPUT '{ type filter hook input priority 0; policy drop; }'");
+  n.run([&] { CHECK(obstacles({cidr("10.42.0.0/16")}).size() == 2); });
 }
 
 TEST_CASE("the host's addresses, best first, and who tells of changes") {

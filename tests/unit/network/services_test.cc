@@ -66,11 +66,22 @@ TEST_CASE("node ports answer on every address of the node and reach pods elsewhe
   CHECK(ask_tcp(c.client, "192.168.8.1", 30080) == "one 192.168.8.9");
   CHECK(ask_tcp(c.client, "192.168.7.1", 30080) == "one 192.168.8.9");
   CHECK(ask_tcp(c.a, "192.168.7.1", 30080).starts_with("one"));
+  CHECK(ask_tcp(c.a, "127.0.0.1", 30080) == "one 10.42.1.1");
+  {
+    // What listens on the node's 127.0.0.1 stays out of reach for pods.
+    Responder local(c.a, "local", 99);
+    shell(c.p1, "ip route add local 127.0.0.9/32 dev lo; ip route del local 127.0.0.0/8 dev lo table local; ip route del local 127.0.0.1 dev lo table local; "
+                "ip route add 127.0.0.1/32 via 10.42.1.1 dev eth0; sysctl -qw net.ipv4.conf.all.route_localnet=1");
+    CHECK(ask_tcp(c.p1, "127.0.0.1", 99, 200, c.n1.ip.str()) == "timeout");
+    CHECK(ask_tcp(c.p1, "192.168.7.1", 99).starts_with("local"));
+    CHECK(shell(c.p1, "ip -s link show eth0").size() > 10);
+  }
   CHECK(ask_tcp(c.b, "192.168.7.1", 30080) == "one 192.168.7.2");
   CHECK(ask_tcp(c.p1, "192.168.7.1", 30080) == "one 10.42.1.1");
   c.apply(web({c.three()}));
   CHECK(ask_tcp(c.client, "192.168.8.1", 30080) == "three 10.42.1.1");  // answers come back through this node
   CHECK(ask_tcp(c.p1, "192.168.7.1", 30080) == "three 10.42.1.2");
+  CHECK(ask_tcp(c.a, "127.0.0.1", 30080) == "three 10.42.1.1");
   // An endpoint on another host's own address.
   Responder host(c.b, "hostb", 90);
   Endpoint e{.ip = ip("192.168.7.2"), .port = 90};
