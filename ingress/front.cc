@@ -1,100 +1,24 @@
 #include "ingress/front.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 
 #include <fmt/format.h>
 
-#include "base/http/body.h"
-#include "base/http/wire.h"
-#include "base/log.h"
+#include "ingress/front_state.h"
 #include "ingress/headers.h"
 #include "ingress/path.h"
 
 namespace ingress {
-
-using base::Clock;
-using base::Result;
-using base::Task;
-using base::http::Body;
-using base::http::Head;
-using base::http::Stream;
-
 namespace {
 
 constexpr size_t kIdleBuffer = 4096;
-constexpr size_t kHeadLimit = 64 * 1024;
-constexpr size_t kMaxFields = 200;
 constexpr size_t kBuffered = 64 * 1024;  // request bodies up to this size can be sent again
-constexpr size_t kPiece = 64 * 1024;     // of a body on its way
 constexpr int kAttempts = 4;
 constexpr base::Duration kIdleTime = std::chrono::seconds(120);
 constexpr base::Duration kShortIdle = std::chrono::seconds(1);  // until buffers are given back
 constexpr base::Duration kHeadTime = std::chrono::seconds(30);
-constexpr base::Duration kGoneCheck = std::chrono::seconds(5);
 
-// A request body that is sent while the answer is awaited. The backend's stream is shared with the coroutine that sends.
-struct Upload {
-  std::shared_ptr<Stream> to;
-  bool ended = false;
-  bool complete = false;
-  base::Event changed;
-};
-
-class Front final : public base::http::Connection, public std::enable_shared_from_this<Front> {
- public:
-  Front(Proxy& proxy, Proxy::Lane& lane, std::unique_ptr<Stream> client, bool tls, uint16_t port)
-      : proxy_(proxy), lane_(lane), client_(std::move(client)), peer_(client_->peer_address()), tls_(tls), port_(port) {
-    if (auto sni = canonical_host(client_->sni())) sni_ = std::move(*sni);
-  }
-
-  Task<> serve() override;
-  void finish() override {
-    finishing_ = true;
-    if (idle_) client_->close();
-  }
-
- private:
-  enum class Outcome { done, again, broken };
-
-  static constexpr int kEnded = -1, kNothing = -2;
-  Task<int> receive_head(size_t& head_size);
-  int take_head(std::string_view text);  // 0: forward it; else the status to answer
-  Task<> refuse(int status, std::string_view text);
-  Task<> forward();
-  Task<bool> collect_body();
-  Task<Outcome> attempt(const Endpoint& endpoint, BackendConnection c);
-  Task<Result<size_t>> answer_head(BackendConnection& c, Stream& backend, Upload* upload);
-  Task<bool> relay(BackendConnection& c, Stream& backend, size_t head_size, bool& reusable);
-  Task<bool> relay_length(BackendConnection& c, Stream& backend, uint64_t left);
-  Task<bool> relay_chunks(BackendConnection& c, Stream& backend);
-  Task<bool> relay_until_close(BackendConnection& c, Stream& backend);
-  Task<> tunnel(BackendConnection& c, Stream& backend);
-  Task<> end_upload(std::shared_ptr<Upload> upload);
-  static Task<> send_body(std::shared_ptr<Front> self, std::shared_ptr<Upload> upload);
-  Task<bool> client_is_gone();
-  Task<Result<>> to_client(std::span<const std::string_view> parts);
-  Task<> linger();
-
-  Proxy& proxy_;
-  Proxy::Lane& lane_;
-  std::unique_ptr<Stream> client_;
-  const std::string peer_;
-  const bool tls_;
-  const uint16_t port_;
-  std::string sni_;
-  base::http::ReadBuffer in_;
-  bool idle_ = true, finishing_ = false;
-
-  // The request at hand.
-  std::string up_head_, body_, down_head_, note_;
-  Body request_body_;
-  BackendPtr backend_;
-  int minor_ = 1;
-  bool keep_alive_ = true, repeatable_ = true, upgrade_ = false, head_method_ = false, chunked_ = false, expect_ = false;
-  bool answered_ = false;  // some of the answer went to the client
-};
+}  // namespace
 
 Task<> Front::serve() {
   auto self = shared_from_this();
@@ -372,247 +296,6 @@ Task<Front::Outcome> Front::attempt(const Endpoint& endpoint, BackendConnection 
   co_return Outcome::done;
 }
 
-// The size of the head of the final answer, which is in c.buffer. 499: the client left meanwhile.
-Task<Result<size_t>> Front::answer_head(BackendConnection& c, Stream& backend, Upload* upload) {
-  size_t scanned = 0;
-  base::TimePoint limit = Clock::now() + proxy_.times().answer;
-  for (;;) {
-    auto found = base::http::find_head_end(c.buffer.view(), scanned);
-    if (!found) co_return std::unexpected(std::move(found.error()));
-    if (*found > kHeadLimit || (*found == 0 && c.buffer.view().size() >= kHeadLimit)) co_return base::bad_request("the answer's header is too large");
-    if (*found > 0) {
-      std::string_view text = c.buffer.view();
-      bool interim = text.size() > 12 && text[9] == '1' && text.substr(9, 3) != "101";
-      if (!interim) co_return *found;
-      c.buffer.consume(*found);
-      scanned = 0;
-      continue;
-    }
-    auto now = Clock::now();
-    // While a large body goes up, that is the sign of life, and reading from the client is the sender's.
-    if (upload != nullptr && !upload->ended) limit = now + proxy_.times().answer;
-    backend.set_read_deadline(std::min(limit, now + kGoneCheck));
-    auto n = co_await backend.read(c.buffer.room(8192));
-    if (!n && n.error().code == 504 && Clock::now() < limit) {
-      bool gone = upload == nullptr && co_await client_is_gone();
-      if (gone) co_return base::fail(499, "ClientGone", "the client is gone");
-      continue;
-    }
-    if (!n) co_return std::unexpected(std::move(n.error()));
-    if (*n == 0) co_return base::unavailable("the backend closed the connection");
-    c.buffer.commit(*n);
-  }
-}
-
-// Whether the client has closed. What it sends ahead is kept for the next request.
-Task<bool> Front::client_is_gone() {
-  if (client_->quiet() || in_.view().size() > kHeadLimit) co_return false;
-  client_->set_read_deadline(Clock::now() + std::chrono::milliseconds(20));
-  auto n = co_await client_->read(in_.room(2048));
-  if (!n) co_return n.error().code != 504;
-  in_.commit(*n);
-  co_return *n == 0;
-}
-
-// Carries the answer. True when all of it reached the client.
-Task<bool> Front::relay(BackendConnection& c, Stream& backend, size_t head_size, bool& reusable) {
-  enum class Mode { none, length, chunks, until_close, tunnel } mode = Mode::none;
-  uint64_t length = 0;
-  {
-    thread_local Head head;
-    if (!base::http::parse_response_head(c.buffer.view().substr(0, head_size), kMaxFields, head)) co_return false;
-    bool bodiless = head_method_ || head.status == 204 || head.status == 304;
-    length = head.content_length.value_or(0);
-    if (head.status == 101) mode = Mode::tunnel;
-    else if (bodiless) mode = Mode::none;
-    else if (head.chunked) mode = Mode::chunks;
-    else if (head.content_length) mode = Mode::length;
-    else mode = Mode::until_close;
-    if (mode == Mode::tunnel && !upgrade_) co_return false;
-    reusable = head.keep_alive && mode != Mode::until_close && mode != Mode::tunnel;
-    if (minor_ == 0 && (mode == Mode::chunks || mode == Mode::until_close)) keep_alive_ = false;
-    write_response_head(head, head.status != 204, down_head_);
-    if (mode == Mode::tunnel) {
-      down_head_ += "Connection: Upgrade\r\nUpgrade: ";
-      down_head_ += head.get("Upgrade");
-      down_head_ += "\r\n";
-    } else if ((mode == Mode::chunks || mode == Mode::until_close) && minor_ == 1) {
-      down_head_ += "Transfer-Encoding: chunked\r\n";
-    }
-    if (mode != Mode::tunnel && (!keep_alive_ || finishing_)) down_head_ += "Connection: close\r\n";
-    else if (mode != Mode::tunnel && minor_ == 0) down_head_ += "Connection: keep-alive\r\n";
-    down_head_ += "\r\n";
-    c.buffer.consume(head_size);
-  }
-  bool whole = true;
-  switch (mode) {
-    case Mode::length: whole = co_await relay_length(c, backend, length); break;
-    case Mode::chunks: whole = co_await relay_chunks(c, backend); break;
-    case Mode::until_close: whole = co_await relay_until_close(c, backend); break;
-    case Mode::tunnel: co_await tunnel(c, backend); break;
-    case Mode::none: {
-      std::string_view parts[] = {down_head_};
-      auto sent = co_await to_client(parts);
-      whole = sent.has_value();
-      break;
-    }
-  }
-  if (!c.buffer.empty()) reusable = false;
-  co_return whole;
-}
-
-// The head goes out with the first piece of the body, in one write.
-Task<bool> Front::relay_length(BackendConnection& c, Stream& backend, uint64_t left) {
-  std::string_view head = down_head_;
-  for (;;) {
-    std::string_view piece = c.buffer.view();
-    piece = piece.substr(0, static_cast<size_t>(std::min<uint64_t>(left, piece.size())));
-    left -= piece.size();
-    // Nothing of the body yet: it is probably close behind the head.
-    if (!(piece.empty() && left > 0 && left <= kPiece)) {
-      std::string_view parts[] = {head, piece};
-      auto sent = co_await to_client(parts);
-      if (!sent) co_return false;
-      head = {};
-    }
-    c.buffer.consume(piece.size());
-    if (left == 0) co_return true;
-    backend.set_read_deadline(Clock::now() + proxy_.times().body);
-    auto room = c.buffer.room(static_cast<size_t>(std::min<uint64_t>(left, kPiece)));
-    auto n = co_await backend.read(room.subspan(0, static_cast<size_t>(std::min<uint64_t>(left, room.size()))));
-    if (!n || *n == 0) co_return false;
-    c.buffer.commit(*n);
-  }
-}
-
-// Chunks pass as they are, after the decoder has agreed with them and knows where they end.
-Task<bool> Front::relay_chunks(BackendConnection& c, Stream& backend) {
-  std::string_view head = down_head_;
-  base::http::ChunkDecoder decoder;
-  for (;;) {
-    std::string_view all = c.buffer.view(), rest = all;
-    std::string plain;
-    while (!rest.empty() && !decoder.done()) {
-      auto run = decoder.next(rest);
-      if (!run) co_return false;
-      if (minor_ == 0) plain += *run;
-    }
-    std::string_view taken = all.substr(0, all.size() - rest.size());
-    std::string_view parts[] = {head, minor_ == 0 ? std::string_view(plain) : taken};
-    auto sent = co_await to_client(parts);
-    if (!sent) co_return false;
-    head = {};
-    c.buffer.consume(taken.size());
-    if (decoder.done()) co_return true;
-    backend.set_read_deadline(Clock::now() + proxy_.times().body);
-    auto n = co_await backend.read(c.buffer.room(16 * 1024));
-    if (!n || *n == 0) co_return false;
-    c.buffer.commit(*n);
-  }
-}
-
-Task<bool> Front::relay_until_close(BackendConnection& c, Stream& backend) {
-  std::string_view head = down_head_;
-  for (;;) {
-    std::string_view piece = c.buffer.view();
-    char size[24];
-    std::string_view size_line(size, static_cast<size_t>(fmt::format_to(size, "{:x}\r\n", piece.size()) - size));
-    bool chunk = minor_ == 1 && !piece.empty();
-    std::string_view parts[] = {head, chunk ? size_line : std::string_view(), piece, chunk ? "\r\n" : std::string_view()};
-    auto sent = co_await to_client(parts);
-    if (!sent) co_return false;
-    head = {};
-    c.buffer.consume(piece.size());
-    backend.set_read_deadline(Clock::now() + proxy_.times().body);
-    auto n = co_await backend.read(c.buffer.room(16 * 1024));
-    if (!n) co_return false;
-    if (*n == 0) break;
-    c.buffer.commit(*n);
-  }
-  if (minor_ == 0) co_return true;
-  std::string_view last[] = {"0\r\n\r\n"};
-  auto sent = co_await to_client(last);
-  co_return sent.has_value();
-}
-
-Task<> Front::tunnel(BackendConnection& c, Stream& backend) {
-  keep_alive_ = false;
-  std::string_view parts[] = {down_head_, c.buffer.view()};
-  auto sent = co_await to_client(parts);
-  if (!sent) co_return;
-  c.buffer.consume(c.buffer.view().size());
-  client_->set_write_deadline(std::nullopt);
-  client_->set_read_deadline(std::nullopt);
-  backend.set_write_deadline(std::nullopt);
-  backend.set_read_deadline(std::nullopt);
-  if (!in_.empty()) {
-    sent = co_await backend.write(in_.view());
-    if (!sent) co_return;
-    in_.consume(in_.view().size());
-  }
-  co_await base::http::pipe(*client_, backend);
-}
-
-// Runs beside the exchange: from the client to the backend until the body's end.
-Task<> Front::send_body(std::shared_ptr<Front> self, std::shared_ptr<Upload> upload) {
-  struct Ended {
-    Upload& u;
-    ~Ended() {
-      u.ended = true;
-      u.changed.notify();
-    }
-  } ended{*upload};
-  Front& f = *self;
-  Stream& to = *upload->to;
-  if (f.expect_ && f.in_.empty() && !f.answered_) {
-    std::string_view go_on[] = {"HTTP/1.1 100 Continue\r\n\r\n"};
-    auto told = co_await f.client_->write(go_on);
-    if (!told) co_return;
-  }
-  f.expect_ = false;
-  std::string piece(32 * 1024, '\0');
-  while (!f.request_body_.done()) {
-    f.client_->set_read_deadline(Clock::now() + f.proxy_.times().body);
-    auto n = co_await f.request_body_.read(*f.client_, f.in_, piece);
-    if (!n) {
-      to.close();  // a body cut short must not look whole
-      co_return;
-    }
-    std::string_view data(piece.data(), *n);
-    to.set_write_deadline(Clock::now() + f.proxy_.times().answer);
-    if (f.chunked_) {
-      char size[24];
-      std::string_view line(size, static_cast<size_t>(fmt::format_to(size, "{:x}\r\n", data.size()) - size));
-      std::string_view parts[] = {line, data, "\r\n"};
-      if (data.empty()) break;  // the end, which follows
-      auto sent = co_await to.write(std::span<const std::string_view>(parts));
-      if (!sent) co_return;
-    } else if (!data.empty()) {
-      auto sent = co_await to.write(data);
-      if (!sent) co_return;
-    }
-  }
-  if (f.chunked_) {
-    auto sent = co_await to.write("0\r\n\r\n");
-    if (!sent) co_return;
-  }
-  upload->complete = true;
-}
-
-// The answer is complete; a body that is still on its way is given up, and the connection with it.
-Task<> Front::end_upload(std::shared_ptr<Upload> upload) {
-  if (!upload->complete) {
-    keep_alive_ = false;
-    upload->to->close();
-    if (!upload->ended) client_->set_read_deadline(Clock::now());
-  }
-  while (!upload->ended) {
-    uint64_t seen = upload->changed.version();
-    if (upload->ended) break;
-    co_await upload->changed.wait(seen);
-  }
-}
-
 // Announces the end and reads for a moment what the client still sends: closing at once would reset the connection and could take the answer with it.
 Task<> Front::linger() {
   auto ended = co_await client_->shutdown_write();
@@ -625,8 +308,6 @@ Task<> Front::linger() {
     total += *n;
   }
 }
-
-}  // namespace
 
 std::shared_ptr<base::http::Connection> make_front(Proxy& proxy, Proxy::Lane& lane, std::unique_ptr<Stream> client, bool tls, uint16_t port) {
   return std::make_shared<Front>(proxy, lane, std::move(client), tls, port);
