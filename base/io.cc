@@ -301,7 +301,9 @@ Task<> Tasks::stop() {
   for (;;) {
     uint64_t seen = state_->ended.version();
     if (running() == 0) co_return;
-    co_await state_->ended.wait(seen);
+    if (co_await state_->ended.wait(seen, Clock::now() + 3s)) continue;
+    std::scoped_lock lock(state_->mutex);
+    for (auto& e : state_->entries) log::warn("tasks", "{} takes long to stop", e->name);
   }
 }
 
@@ -373,16 +375,19 @@ Task<> race(Task<> a, Task<> b) {
   } catch (...) {
     outer = std::current_exception();
   }
-  // The end of both is waited for even when the caller itself is being cancelled.
-  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  // The end of both is waited for even when the caller is being cancelled; that is raised afterwards.
+  co_await asio::this_coro::throw_if_cancelled(false);
   two->cancel_a.emit(asio::cancellation_type::terminal);
   two->cancel_b.emit(asio::cancellation_type::terminal);
   for (;;) {
     uint64_t seen = two->done.version();
     if (two->ended == 2) break;
-    co_await two->done.wait(seen);
+    try {
+      co_await two->done.wait(seen);
+    } catch (const boost::system::system_error&) {
+    }
   }
-  co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
+  co_await asio::this_coro::throw_if_cancelled(true);
   if (outer) std::rethrow_exception(outer);
   if (two->failure) std::rethrow_exception(two->failure);
 }

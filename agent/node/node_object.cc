@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "agent/streams/scope.h"
 #include "api/types/coordination_v1.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -188,20 +189,11 @@ Task<Result<std::string>> NodeObject::register_node(NodeFacts facts) {
 }
 
 Task<> NodeObject::run() {
-  struct Both {
-    static Task<> lease(NodeObject* self) { co_await self->leases(); }
-    static Task<> status(NodeObject* self) { co_await self->statuses(); }
-  };
-  tasks_.spawn("node lease", Both::lease(this));
-  std::exception_ptr failure;
-  try {
-    co_await Both::status(this);
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  co_await boost::asio::this_coro::reset_cancellation_state(boost::asio::disable_cancellation());
-  co_await tasks_.stop();
-  if (failure) std::rethrow_exception(failure);
+  co_await with_children(tasks_.runtime(), [this](base::Tasks& children) -> Task<> {
+    auto strand = co_await base::this_executor();
+    children.spawn("node lease", strand, leases());
+    co_await statuses();
+  });
 }
 
 Task<> NodeObject::leases() {

@@ -3,7 +3,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/system/system_error.hpp>
+
 namespace agent {
+
+namespace asio = boost::asio;
 
 Task<> with_children(base::Runtime& runtime, std::function<Task<>(base::Tasks&)> body) {
   base::Tasks children(runtime);
@@ -13,10 +20,19 @@ Task<> with_children(base::Runtime& runtime, std::function<Task<>(base::Tasks&)>
   } catch (...) {
     failure = std::current_exception();
   }
-  // From here on a cancellation of ours must not keep us from waiting for the children. (Not in a function: awaiting one would throw.)
-  co_await boost::asio::this_coro::reset_cancellation_state(boost::asio::disable_cancellation());
-  co_await children.stop();
+  // A cancellation of ours must not keep us from waiting for the children; it is raised afterwards.
+  co_await asio::this_coro::throw_if_cancelled(false);
+  for (bool ended = false; !ended;) {
+    try {
+      co_await children.stop();
+      ended = true;
+    } catch (const boost::system::system_error&) {
+    }
+  }
+  co_await asio::this_coro::throw_if_cancelled(true);
   if (failure) std::rethrow_exception(failure);
+  auto state = co_await asio::this_coro::cancellation_state;
+  if (state.cancelled() != asio::cancellation_type::none) throw boost::system::system_error(asio::error::operation_aborted);
 }
 
 Task<Turn::Guard> Turn::take() {

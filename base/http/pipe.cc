@@ -65,8 +65,8 @@ Task<> pipe(Stream& a, Stream& b, Duration idle_timeout) {
     if (!running) break;
     a.close();
     b.close();
-    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   }
+  co_await asio::this_coro::throw_if_cancelled(true);
   a.close();
   b.close();
   if (failure) std::rethrow_exception(failure);
