@@ -11,10 +11,20 @@ std::string FrontendId::str() const {
   return fmt::format("{}:{}/{}", Ip::v4(address).str(), port, protocol_str(protocol));
 }
 
+namespace {
+
+// Never translated to, whatever an endpoint says: the node's own loopback, link-local addresses (metadata services), groups.
+bool forbidden(const Ip& ip) {
+  uint32_t a = ip.host_order();
+  return a >> 24 == 127 || a >> 16 == 0xa9fe || a >> 24 == 0 || a >> 28 >= 14;
+}
+
+}  // namespace
+
 std::vector<Target> usable(const std::vector<Endpoint>& endpoints, TrafficPolicy policy) {
   std::vector<Target> ready, leaving;
   for (auto& e : endpoints) {
-    if (!e.ip.is_v4() || e.port == 0 || (policy == TrafficPolicy::local && !e.local)) continue;
+    if (!e.ip.is_v4() || e.port == 0 || forbidden(e.ip) || (policy == TrafficPolicy::local && !e.local)) continue;
     Target t{e.ip.host_order(), e.port, e.local};
     auto* list = e.ready ? &ready : e.serving && e.terminating ? &leaving : nullptr;
     if (list && std::ranges::none_of(*list, [&](auto& o) { return o.same(t); })) list->push_back(t);

@@ -86,7 +86,7 @@ base::Result<std::vector<Link>> list(netlink::Socket& socket) {
   std::vector<Link> out;
   CHECK_OK(socket.dump(b, [&](const nlmsghdr& h, std::string_view body) {
     if (h.nlmsg_type == RTM_NEWLINK) out.push_back(parse_link(body));
-  }));
+  }, [&] { out.clear(); }));
   return out;
 }
 
@@ -128,7 +128,7 @@ base::Result<std::vector<Address>> addresses(netlink::Socket& socket) {
     });
     x.ip = local.none() ? address : local;
     out.push_back(std::move(x));
-  }));
+  }, [&] { out.clear(); }));
   return out;
 }
 
@@ -154,7 +154,7 @@ base::Result<std::vector<Route>> routes(netlink::Socket& socket) {
       if (type == RTA_PRIORITY) x.metric = as<uint32_t>(v);
     });
     if (x.table == RT_TABLE_MAIN) out.push_back(std::move(x));
-  }));
+  }, [&] { out.clear(); }));
   return out;
 }
 
@@ -368,7 +368,7 @@ base::Result<std::vector<Forwarding>> forwarding(netlink::Socket& socket, int in
       if (type == NDA_DST) f.ip = Ip::from_bytes(v.data(), v.size());
     });
     if (!f.ip.none()) out.push_back(f);
-  }));
+  }, [&] { out.clear(); }));
   return out;
 }
 

@@ -209,11 +209,27 @@ base::Result<> Socket::run(const Batch& batch, std::vector<int>* errors) {
 }
 
 base::Result<> Socket::dump(const Batch& request, const std::function<void(const nlmsghdr&, std::string_view)>& f) {
+  TRY(bool whole, dump_once(request, f));
+  (void)whole;
+  return {};
+}
+
+base::Result<> Socket::dump(const Batch& request, const std::function<void(const nlmsghdr&, std::string_view)>& f, const std::function<void()>& again) {
+  for (int tries = 0;; ++tries) {
+    TRY(bool whole, dump_once(request, f));
+    if (whole || tries == 9) return {};
+    again();
+  }
+}
+
+// False: interrupted by a change.
+base::Result<bool> Socket::dump_once(const Batch& request, const std::function<void(const nlmsghdr&, std::string_view)>& f) {
   CHECK_OK(send(request.bytes()));
-  base::Result<> result;
+  base::Result<bool> result = true;
   for (bool done = false; !done;) {
     CHECK_OK(receive());
     each_message(buffer_.data(), received_, [&](const nlmsghdr& h, std::string_view body) {
+      if ((h.nlmsg_flags & NLM_F_DUMP_INTR) && result) result = false;
       if (h.nlmsg_type == NLMSG_DONE || h.nlmsg_type == NLMSG_ERROR) {
         int error = body.size() >= sizeof(int) ? -as<int>(body) : 0;
         if (error > 0) result = describe(request.notes().empty() ? nullptr : &request.notes()[0], error, {});

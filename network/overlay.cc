@@ -1,9 +1,13 @@
 #include "network/overlay.h"
 
 #include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
+#include <linux/ethtool.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 
 #include <algorithm>
 #include <map>
@@ -21,6 +25,17 @@ namespace {
 
 using netlink::Batch;
 using netlink::Socket;
+
+// ethtool -K <device> tx off
+base::Result<> checksums_in_software(const std::string& device) {
+  base::Fd s(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ethtool_value value{ETHTOOL_STXCSUM, 0};
+  ifreq request{};
+  device.copy(request.ifr_name, IFNAMSIZ - 1);
+  request.ifr_data = reinterpret_cast<char*>(&value);
+  if (!s || ioctl(s.get(), SIOCETHTOOL, &request) != 0) return base::errno_error("turn checksum offload of " + device + " off");
+  return {};
+}
 
 constexpr uint32_t kEncapsulation = 50;  // outer Ethernet, IPv4, UDP and VXLAN headers
 
@@ -113,6 +128,7 @@ base::Result<bool> OverlayImpl::prepare() {
     links::set_host_end(more, index_, {});
     CHECK_OK(socket_.run(more));
   }
+  if (!options_.checksum_offload) CHECK_OK(checksums_in_software(options_.device));
   return made;
 }
 

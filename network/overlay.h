@@ -29,6 +29,7 @@ struct OverlayOptions {
   uint32_t vni = 1;
   uint16_t port = 8472;
   std::string device = "appl.1";
+  bool checksum_offload = true;  // false: for network cards and hypervisors that get the checksums of encapsulated packets wrong (pings pass, TCP does not)
   std::string interface;  // underlay; empty: the one that holds the node's address
 };
 

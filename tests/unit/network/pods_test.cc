@@ -1,4 +1,10 @@
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
 
 #include <atomic>
 
@@ -249,6 +255,41 @@ TEST_CASE("counters count for the pod") {
     CHECK(c->tx_bytes > c->rx_bytes);  // the answers are longer
     CHECK_FALSE(pod_counters("appl-none"));
   });
+}
+
+namespace {
+bool checksums_offloaded(const Netns& n, const char* device) {
+  ethtool_value value{ETHTOOL_GTXCSUM, 0};
+  n.run([&] {
+    base::Fd s(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ifreq request{};
+    std::string(device).copy(request.ifr_name, IFNAMSIZ - 1);
+    request.ifr_data = reinterpret_cast<char*>(&value);
+    REQUIRE(ioctl(s.get(), SIOCETHTOOL, &request) == 0);
+  });
+  return value.data != 0;
+}
+}  // namespace
+
+TEST_CASE("checksums of the overlay can be left to software") {
+  Lab lab;
+  Netns p3;
+  PodNetwork n3;
+  lab.b.run([&] { n3 = lab.node_b->pods().attach(p3.fd(), {.id = "three"}).value(); });
+  Responder r3(p3, "three", 80);
+  CHECK(checksums_offloaded(lab.a, "appl.1"));
+  lab.a.run([&] { lab.node_a.reset(); });
+  lab.a.run([&] {
+    NodeOptions o;
+    o.node_ip = ip("192.168.7.1");
+    o.pod_cidr = cidr("10.42.1.0/24");
+    o.cluster_cidrs = {cidr("10.42.0.0/16")};
+    o.overlay.checksum_offload = false;
+    lab.node_a = Node::start(o).value();
+    REQUIRE(lab.node_a->overlay().set_nodes({{"node2", ip("192.168.7.2"), cidr("10.42.2.0/24")}}));
+  });
+  CHECK_FALSE(checksums_offloaded(lab.a, "appl.1"));
+  CHECK(ask_tcp(lab.a, n3.ip.str(), 80) == "three 10.42.1.1");
 }
 
 TEST_CASE("errors are sentences") {
