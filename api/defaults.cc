@@ -61,10 +61,9 @@ std::string_view pull_policy(std::string_view image) {
 
 void requests_from_limits(json::object& container) {
   json::object* resources = object_at(container, "resources");
-  json::object* limits = resources ? object_at(*resources, "limits") : nullptr;
-  if (!limits || limits->empty()) return;
-  json::object& requests = ensure_object(*resources, "requests");
-  for (auto& [name, amount] : *limits) {
+  if (!resources || !object_at(*resources, "limits") || object_at(*resources, "limits")->empty()) return;
+  json::object& requests = ensure_object(*resources, "requests");  // moves the members of resources
+  for (auto& [name, amount] : *object_at(*resources, "limits")) {
     if (!requests.contains(name)) requests[name] = amount;
   }
 }
@@ -150,25 +149,27 @@ void daemon_set(json::object& o) {
   }
 }
 
-// Labels of the object from those of its template.
-void labels_from_template(json::object& o, json::object& spec) {
-  json::object* t = object_at(spec, "template");
+// Labels of the object from those of its template. Moves the members of o.
+void labels_from_template(json::object& o) {
+  json::object* spec = object_at(o, "spec");
+  json::object* t = spec ? object_at(*spec, "template") : nullptr;
   json::object* metadata = t ? object_at(*t, "metadata") : nullptr;
   json::object* labels = metadata ? object_at(*metadata, "labels") : nullptr;
   if (!labels || labels->empty()) return;
+  json::object copy = *labels;
   json::object& own = ensure_object(o, "metadata");
-  if (json::object* mine = object_at(own, "labels"); !mine || mine->empty()) own["labels"] = *labels;
+  if (json::object* mine = object_at(own, "labels"); !mine || mine->empty()) own["labels"] = std::move(copy);
 }
 
 void replication_controller(json::object& o) {
+  labels_from_template(o);
   json::object* spec = object_at(o, "spec");
   if (!spec) return;
   template_spec(*spec);
-  labels_from_template(o, *spec);
   json::object* t = object_at(*spec, "template");
   json::object* metadata = t ? object_at(*t, "metadata") : nullptr;
   json::object* labels = metadata ? object_at(*metadata, "labels") : nullptr;
-  if (labels && missing(*spec, "selector")) (*spec)["selector"] = *labels;
+  if (labels && missing(*spec, "selector")) (*spec)["selector"] = json::object(*labels);
 }
 
 void workload(json::object& o) {
@@ -176,10 +177,10 @@ void workload(json::object& o) {
 }
 
 void job(json::object& o) {
+  labels_from_template(o);
   json::object* spec = object_at(o, "spec");
   if (!spec) return;
   template_spec(*spec);
-  labels_from_template(o, *spec);
   if (missing(*spec, "parallelism")) {
     if (missing(*spec, "completions")) (*spec)["completions"] = 1;
     (*spec)["parallelism"] = 1;
