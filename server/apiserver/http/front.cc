@@ -1,5 +1,7 @@
 #include "server/apiserver/http/front.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "base/bytes.h"
@@ -83,8 +85,13 @@ Task<> Front::handle(base::http::Request& request, base::http::Response& respons
   co_await serve(x);
   const RequestInfo& i = x.info;
   const ResourceInfo* known = i.is_resource ? p_.operations.registry().resources().find(i.group, i.version, i.resource) : nullptr;
-  if (known || !i.is_resource)
-    metrics_.count(i.verb, i.group, i.version, known ? i.resource : std::string(), known ? i.subresource : std::string(), response.status, base::Clock::now() - begin);
+  // Only names of our own become labels: what a client makes up is counted under none.
+  auto listed = [](const std::vector<std::string>& names, const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); };
+  static const std::vector<std::string> plain_verbs = {"get", "head", "post", "put", "patch", "delete", "options"};
+  if (known && (i.subresource.empty() || listed(known->subresources, i.subresource)))
+    metrics_.count(i.verb, i.group, i.version, i.resource, i.subresource, response.status, base::Clock::now() - begin);
+  else if (!i.is_resource && listed(plain_verbs, i.verb))
+    metrics_.count(i.verb, {}, {}, {}, {}, response.status, base::Clock::now() - begin);
 }
 
 Task<> Front::serve(Exchange& x) {

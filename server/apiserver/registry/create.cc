@@ -16,22 +16,23 @@ using base::json::value;
 Result<> adopt(const Target& t, Call& call, value& v, std::vector<std::string> problems) {
   const ResourceInfo& r = *t.resource;
   if (!v.is_object()) return base::bad_request(fmt::format("the object provided is unrecognized (must be of type {}): not an object", r.kind->kind));
-  object& o = v.get_object();
-  std::string_view version = text_of(o, "apiVersion"), kind = text_of(o, "kind");
+  // Copies, here and below: an insertion moves the members of a DOM object, and short texts with them.
+  std::string version(text_of(v.get_object(), "apiVersion")), kind(text_of(v.get_object(), "kind"));
   if (version.empty()) version = r.api_version;
   if (kind.empty()) kind = r.kind->kind;
   if (version != r.api_version || kind != r.kind->kind)
     return base::bad_request(fmt::format("{} in version \"{}\" cannot be handled as a {}: the API version in the data ({}) does not match the expected API version ({})", kind,
-                                         version, r.kind->kind, version == r.api_version ? std::string(version) + ", Kind=" + std::string(kind) : std::string(version),
+                                         version, r.kind->kind, version == r.api_version ? version + ", Kind=" + kind : version,
                                          version == r.api_version ? r.api_version + ", Kind=" + r.kind->kind : r.api_version));
   CHECK_OK(api::prune(*r.kind, v, problems));
   CHECK_OK(api::enforce(call.validation, *r.kind, problems));
   if (call.validation == api::FieldValidation::warn)
     for (std::string& p : problems) call.warnings.push_back(std::move(p));
+  object& o = v.as_object();
   o["apiVersion"] = r.api_version;
   o["kind"] = r.kind->kind;
   object& meta = metadata_of(o);
-  std::string_view ns = text_of(meta, "namespace"), name = text_of(meta, "name");
+  const std::string ns(text_of(meta, "namespace")), name(text_of(meta, "name"));
   if (r.namespaced) {
     if (!ns.empty() && ns != t.ns)
       return base::bad_request(fmt::format("the namespace of the provided object does not match the namespace sent on the request"));
@@ -76,14 +77,14 @@ Task<Result<RecordPtr>> Registry::create(Target t, Call& call, value v) {
   const ResourceInfo& s = *r.stored;
   if (r.conversion) r.conversion->to_stored(v.as_object());
   object& o = v.as_object();
-  object& meta = metadata_of(o);
+  if (s.has_status && !s.strategy->keeps_status_on_create()) o["status"] = object{};
+  object& meta = metadata_of(o);  // after what inserts into o
   std::string prefix(text_of(meta, "generateName"));
   bool generate = text_of(meta, "name").empty() && !prefix.empty();
   constexpr size_t suffix = 5, longest = 63;
   if (prefix.size() > longest - suffix) prefix.resize(longest - suffix);
   if (generate) meta["name"] = prefix + base::random_suffix(suffix);
   fill_new(meta, s.namespaced ? t.ns : std::string(), s.has_generation);
-  if (s.has_status && !s.strategy->keeps_status_on_create()) o["status"] = object{};
   CO_CHECK_OK(check_namespace(store_, r, t.ns, text_of(meta, "name")));
   api::apply_defaults(*s.kind, v);
 

@@ -55,7 +55,8 @@ class Namespace final : public Strategy {
  private:
   static void label(object& o) {
     object& meta = metadata_of(o);
-    child(meta, "labels")["kubernetes.io/metadata.name"] = text_of(meta, "name");
+    std::string name(text_of(meta, "name"));
+    child(meta, "labels")["kubernetes.io/metadata.name"] = name;
   }
 };
 

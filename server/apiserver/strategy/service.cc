@@ -143,7 +143,7 @@ class Service final : public Strategy {
   }
 
   Result<> settle_address(WriteAttempt& attempt, object& spec, const std::set<std::string>& had) const {
-    std::string_view type = text_of(spec, "type");
+    const std::string type(text_of(spec, "type"));  // a copy: insertions move the members
     if (type == "ExternalName") {
       for (std::string_view name : {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"}) spec.erase(name);
       for (const std::string& ip : had) release(attempt, object_key(ip_group, "ipaddresses", {}, ip));
