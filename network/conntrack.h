@@ -7,8 +7,8 @@
 
 namespace network {
 
-// Flows a client opened to `frontend` (none: any address) and `port` whose answers come from `endpoint` (none: nobody translated them, they went to
-// the frontend itself).
+// Flows a client opened to `frontend` (none: any address) and `port` whose answers come from `endpoint` (none: nobody translated them, they
+// went to the frontend itself).
 struct StaleFlow {
   Protocol protocol = Protocol::udp;
   Ip frontend;

@@ -99,7 +99,8 @@ Rule of_new_connections() {
 }  // namespace
 
 std::string Firewall::layout_name() const {
-  std::string all = fmt::format("{} {} {} {} {}", kLayout, options_.gateway.str(), options_.pod_cidr.str(), options_.overlay_device, options_.overlay_port);
+  std::string all = fmt::format("{} {} {} {} {}", kLayout, options_.gateway.str(), options_.pod_cidr.str(), options_.overlay_device,
+                                options_.overlay_port);
   for (auto& c : options_.cluster_cidrs) all += " c" + c.str();
   for (auto& c : options_.service_cidrs) all += " s" + c.str();
   for (auto& a : options_.dns_addresses) all += " d" + a.str();
@@ -119,16 +120,22 @@ void Firewall::layout(Transaction& t) const {
   for (auto& ip : o.dns_addresses) t.add_element("dns", Key().address(ip));
   for (const char* chain : {"dispatch", "dispatch_inside", "refuse", "policy"}) t.add_chain(chain);
 
-  // Pods of this node that policies select. Their chains return what is allowed and drop the rest. A pod may always talk to itself; the traffic
-  // between it and its own node does not come by here.
+  // Pods of this node that policies select. Their chains return what is allowed and drop the rest. A pod may always talk to itself; the
+  // traffic between it and its own node does not come by here.
   for (const char* set : {"hairpin", "hostport_hairpin"}) t.add_rule("policy", Rule().source(0).destination(1).lookup(set, 0).leave());
   t.add_rule("policy", Rule().source(0).verdict_map("policy_egress", 0));
   t.add_rule("policy", Rule().destination(0).verdict_map("policy_ingress", 0));
 
   // Before connection tracking: sources, and what need not be tracked.
   t.add_base_chain("raw_prerouting", "filter", NF_INET_PRE_ROUTING, kPriorityRaw);
-  t.add_rule("raw_prerouting", Rule().meta(NFT_META_IIFNAME, 0).equals(0, prefix).fib(NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF, NFT_FIB_RESULT_OIF, 0).equals32(0, 0).drop());
-  // The links let translated answers in to 127.0.0.1, which at this point still carry another address; whoever sends to it from outside attacks.
+  t.add_rule("raw_prerouting", Rule()
+                                   .meta(NFT_META_IIFNAME, 0)
+                                   .equals(0, prefix)
+                                   .fib(NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF, NFT_FIB_RESULT_OIF, 0)
+                                   .equals32(0, 0)
+                                   .drop());
+  // The links let translated answers in to 127.0.0.1, which at this point still carry another address; whoever sends to it from outside
+  // attacks.
   t.add_rule("raw_prerouting", Rule().meta(NFT_META_IIFNAME, 0).equals(0, prefix).destination(0).in(loopback, 0).drop());
   t.add_base_chain("raw_output", "filter", NF_INET_LOCAL_OUT, kPriorityRaw);
   for (const char* chain : {"raw_prerouting", "raw_output"}) {
@@ -151,7 +158,11 @@ void Firewall::layout(Transaction& t) const {
   t.add_rule("dispatch", Rule().protocol(0).destination_port(1).map("hostports", 0, 2).dnat(2, 3));
   // An external address whose traffic stays on this node's endpoints is, for clients inside the cluster, just the service.
   t.add_rule("dispatch_inside", frontend_verdict("services_inside"));
-  t.add_rule("dispatch_inside", Rule().fib(NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE, 0).equals32(0, RTN_LOCAL).protocol(0).destination_port(1)
+  t.add_rule("dispatch_inside", Rule()
+                                    .fib(NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE, 0)
+                                    .equals32(0, RTN_LOCAL)
+                                    .protocol(0)
+                                    .destination_port(1)
                                     .verdict_map("nodeports_inside", 0));
   t.add_base_chain("nat_prerouting", "nat", NF_INET_PRE_ROUTING, kPriorityDnat);
   for (auto& c : o.cluster_cidrs) t.add_rule("nat_prerouting", Rule().source(0).in(c, 0).jump("dispatch_inside"));
@@ -206,7 +217,8 @@ void Firewall::layout(Transaction& t) const {
   t.add_base_chain("filter_forward", "filter", NF_INET_FORWARD, kPriorityFilter);
   t.add_rule("filter_forward", Rule(overlay_only).meta(NFT_META_IIFNAME, 0).equals(0, prefix).destination(0).lookup("nodes", 0).drop());
   // Not of any connection: it would leave untranslated, and its receiver would reset the connection it belonged to.
-  t.add_rule("filter_forward", Rule().conntrack(NFT_CT_STATE, 0).bits(0, kStateInvalid).differs32(0, 0).meta(NFT_META_IIFNAME, 0).equals(0, prefix).drop());
+  t.add_rule("filter_forward",
+             Rule().conntrack(NFT_CT_STATE, 0).bits(0, kStateInvalid).differs32(0, 0).meta(NFT_META_IIFNAME, 0).equals(0, prefix).drop());
   t.add_rule("filter_forward", of_new_connections());
   t.add_rule("filter_forward", Rule().jump("policy"));
   t.add_base_chain("filter_output", "filter", NF_INET_LOCAL_OUT, kPriorityFilter);
@@ -258,7 +270,8 @@ base::Result<std::vector<std::string>> Firewall::names(bool sets) {
   netlink::Batch b;
   const uint16_t table_attribute = sets ? uint16_t{NFTA_SET_TABLE} : uint16_t{NFTA_CHAIN_TABLE};
   const uint16_t name_attribute = sets ? uint16_t{NFTA_SET_NAME} : uint16_t{NFTA_CHAIN_NAME};
-  b.begin(static_cast<uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | (sets ? NFT_MSG_GETSET : NFT_MSG_GETCHAIN)), NLM_F_DUMP, header, "list table appliance");
+  b.begin(static_cast<uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | (sets ? NFT_MSG_GETSET : NFT_MSG_GETCHAIN)), NLM_F_DUMP, header,
+          "list table appliance");
   b.text(table_attribute, kTable);
   std::vector<std::string> out;
   CHECK_OK(socket_->dump(b, [&](const nlmsghdr&, std::string_view body) {
@@ -278,7 +291,9 @@ base::Result<> Firewall::rewrite(size_t part) {
   const Part& p = parts_[part];
   TRY(auto chains, names(false));
   TRY(auto all_sets, names(true));
-  auto own = [&](const std::string& name) { return std::ranges::any_of(p.own_prefixes, [&](auto& prefix) { return name.starts_with(prefix); }); };
+  auto own = [&](const std::string& name) {
+    return std::ranges::any_of(p.own_prefixes, [&](auto& prefix) { return name.starts_with(prefix); });
+  };
   auto t = transaction();
   // First the references, then what they refer to.
   for (auto& set : p.sets) t.flush_set(set);
@@ -308,7 +323,8 @@ base::Result<> Firewall::replace() {
   const auto& batch = t.finish();
   if (auto r = socket_->transact(batch, t.last()); !r) {
     auto e = r.error();
-    e.message = "cannot install the nftables table \"appliance\" (the kernel needs nf_tables with nat, fib, masq, numgen and reject): " + e.message;
+    e.message =
+        "cannot install the nftables table \"appliance\" (the kernel needs nf_tables with nat, fib, masq, numgen and reject): " + e.message;
     return std::unexpected(std::move(e));
   }
   adopted_.assign(parts_.size(), false);
@@ -369,7 +385,8 @@ base::Result<std::vector<std::string>> dropping_chains(bool input) {
         });
     });
     auto family = static_cast<uint8_t>(body[0]);
-    if ((family == NFPROTO_IPV4 || family == NFPROTO_INET) && hook == (input ? NF_INET_LOCAL_IN : NF_INET_FORWARD) && policy == NF_DROP && table != kTable)
+    if ((family == NFPROTO_IPV4 || family == NFPROTO_INET) && hook == (input ? NF_INET_LOCAL_IN : NF_INET_FORWARD) && policy == NF_DROP &&
+        table != kTable)
       out.push_back(fmt::format("table {} {}, chain {}", family == NFPROTO_IPV4 ? "ip" : "inet", table, name));
   }));
   return out;

@@ -1,8 +1,8 @@
 // The nftables table `ip appliance`: its layout, and the one way to change it.
 //
-// Parts (pods, overlay, services, policies) own sets and chains in it and keep what belongs there; a change is a transaction with the difference. When
-// the kernel refuses a difference, or the table was lost, the whole table is written anew from what the parts know, in one transaction.
-// mutex() guards the table and the parts' state: a part locks it before it looks at its state.
+// Parts (pods, overlay, services, policies) own sets and chains in it and keep what belongs there; a change is a transaction with the
+// difference. When the kernel refuses a difference, or the table was lost, the whole table is written anew from what the parts know, in one
+// transaction. mutex() guards the table and the parts' state: a part locks it before it looks at its state.
 #pragma once
 
 #include <functional>
@@ -41,14 +41,15 @@ class Firewall {
   struct Part {
     std::vector<std::string> sets;           // of the layout, which only this part fills
     std::vector<std::string> own_prefixes;   // of the names of chains and sets that the part adds
-    std::function<void(nft::Transaction&)> dump;  // adds all it knows to a table where its sets are empty and its own chains and sets are not
+    std::function<void(nft::Transaction&)>
+        dump;  // adds all it knows to a table where its sets are empty and its own chains and sets are not
   };
   int add_part(Part part);
 
   std::recursive_mutex& mutex() { return mutex_; }
   nft::Transaction transaction() const;
-  // Sends the difference. In a table taken over from an earlier process, the first call writes all of the part anew, in one transaction, and leaves
-  // the other parts as they are.
+  // Sends the difference. In a table taken over from an earlier process, the first call writes all of the part anew, in one transaction,
+  // and leaves the other parts as they are.
   base::Result<> commit(int part, nft::Transaction& difference);
   // Writes the whole table.
   base::Result<> replace();

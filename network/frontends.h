@@ -21,7 +21,8 @@ struct FrontendId {
 
 struct FrontendIdHash {
   size_t operator()(const FrontendId& f) const {
-    uint64_t v = uint64_t{f.address} << 32 | uint64_t{f.port} << 16 | uint64_t{static_cast<uint8_t>(f.protocol)} << 2 | uint64_t{f.any_address} << 1 | f.inside;
+    uint64_t v = uint64_t{f.address} << 32 | uint64_t{f.port} << 16 | uint64_t{static_cast<uint8_t>(f.protocol)} << 2 |
+                 uint64_t{f.any_address} << 1 | f.inside;
     v *= 0x9e3779b97f4a7c15;
     return static_cast<size_t>(v ^ v >> 29);
   }

@@ -161,7 +161,8 @@ std::vector<std::string> missing_features() {
     if (!r && r.error().message.find("exists") == std::string::npos) out.push_back(fmt::format("{}: {}", what, r.error().message));
   };
   try_link("no bridge device (CONFIG_BRIDGE)", "applprobe", [](auto& b) { links::add_bridge(b, "applprobe", 0); });
-  try_link("no veth device (CONFIG_VETH)", "applprobe", [](auto& b) { links::add_veth(b, {.name = "applprobe", .peer_name = "applprobe2"}); });
+  try_link("no veth device (CONFIG_VETH)", "applprobe",
+           [](auto& b) { links::add_veth(b, {.name = "applprobe", .peer_name = "applprobe2"}); });
   try_link("no VXLAN device (CONFIG_VXLAN)", "applprobe",
            [](auto& b) { links::add_vxlan(b, {.name = "applprobe", .vni = 0xfffffe, .port = 65432, .local = Ip::v4(0x7f000001)}); });
   return out;
@@ -173,15 +174,17 @@ std::vector<std::string> obstacles(const std::vector<Cidr>& cluster_cidrs) {
   const std::string pods = cluster_cidrs[0].str();
   if (auto chains = dropping_chains(false))
     for (auto& chain : *chains)
-      out.push_back(fmt::format("{} drops forwarded packets (Docker, ufw or firewalld?): unless its rules accept {}, pods reach neither each other nor the "
-                                "outside. Accept it as source and destination, for example: iptables -I FORWARD -s {} -j ACCEPT; iptables -I FORWARD -d {} "
-                                "-j ACCEPT",
-                                chain, pods, pods, pods));
+      out.push_back(fmt::format(
+          "{} drops forwarded packets (Docker, ufw or firewalld?): unless its rules accept {}, pods reach neither each other nor the "
+          "outside. Accept it as source and destination, for example: iptables -I FORWARD -s {} -j ACCEPT; iptables -I FORWARD -d {} "
+          "-j ACCEPT",
+          chain, pods, pods, pods));
   if (auto chains = dropping_chains(true))
     for (auto& chain : *chains)
-      out.push_back(fmt::format("{} drops packets to this host (ufw or firewalld?): unless its rules accept {}, pods have no DNS and no API server, and without "
-                                "UDP port 8472 from the other nodes no way to their pods. For example: ufw allow from {}; ufw allow 8472/udp; ufw allow 6443/tcp",
-                                chain, pods, pods));
+      out.push_back(fmt::format(
+          "{} drops packets to this host (ufw or firewalld?): unless its rules accept {}, pods have no DNS and no API server, and without "
+          "UDP port 8472 from the other nodes no way to their pods. For example: ufw allow from {}; ufw allow 8472/udp; ufw allow 6443/tcp",
+          chain, pods, pods));
   return out;
 }
 

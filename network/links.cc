@@ -252,7 +252,8 @@ void delete_group(Batch& b, uint32_t group) {
 }
 
 namespace {
-void address_request(Batch& b, uint16_t type, uint16_t flags, int index, const Ip& ip, int bits, bool host_scope, std::string label, std::vector<int> ok) {
+void address_request(Batch& b, uint16_t type, uint16_t flags, int index, const Ip& ip, int bits, bool host_scope, std::string label,
+                     std::vector<int> ok) {
   ifaddrmsg m{};
   m.ifa_family = family(ip);
   m.ifa_prefixlen = static_cast<uint8_t>(bits);
@@ -318,7 +319,8 @@ void delete_neighbour(Batch& b, int index, const Ip& ip) {
 }
 
 namespace {
-void forwarding_request(Batch& b, uint16_t type, uint16_t flags, int index, const Mac& mac, const Ip& underlay, std::string label, std::vector<int> ok) {
+void forwarding_request(Batch& b, uint16_t type, uint16_t flags, int index, const Mac& mac, const Ip& underlay, std::string label,
+                        std::vector<int> ok) {
   ndmsg m{};
   m.ndm_family = AF_BRIDGE;
   m.ndm_ifindex = index;

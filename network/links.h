@@ -77,8 +77,8 @@ struct Vxlan {
 void add_vxlan(netlink::Batch& b, const Vxlan& vxlan);
 void set_up(netlink::Batch& b, int index);
 void set_mtu(netlink::Batch& b, int index, uint32_t mtu);
-// For a host end: alias for people, no IPv6 link-local address (nothing reaches the node by one), and the node's own 127.0.0.1 may be translated to
-// what is behind it (node ports on localhost).
+// For a host end: alias for people, no IPv6 link-local address (nothing reaches the node by one), and the node's own 127.0.0.1 may be
+// translated to what is behind it (node ports on localhost).
 void set_host_end(netlink::Batch& b, int index, const std::string& alias);
 void delete_link(netlink::Batch& b, int index);          // absent is success
 void delete_link(netlink::Batch& b, const std::string& name);

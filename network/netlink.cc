@@ -214,7 +214,8 @@ base::Result<> Socket::dump(const Batch& request, const std::function<void(const
   return {};
 }
 
-base::Result<> Socket::dump(const Batch& request, const std::function<void(const nlmsghdr&, std::string_view)>& f, const std::function<void()>& again) {
+base::Result<> Socket::dump(const Batch& request, const std::function<void(const nlmsghdr&, std::string_view)>& f,
+                            const std::function<void()>& again) {
   for (int tries = 0;; ++tries) {
     TRY(bool whole, dump_once(request, f));
     if (whole || tries == 9) return {};

@@ -91,9 +91,10 @@ class Socket {
   // Sends requests that all ask for an acknowledgement (in portions of 64) and collects the answers. The first error that is not
   // tolerated is returned; the requests after it have still been processed. `errors`, when given, gets an errno per request.
   base::Result<> run(const Batch& batch, std::vector<int>* errors = nullptr);
-  // A dump request (NLM_F_DUMP is part of its flags): calls f per object. When the kernel says that the objects changed meanwhile, so that some
-  // may be missing, calls `again` and starts over, a few times.
-  base::Result<> dump(const Batch& request, const std::function<void(const nlmsghdr&, std::string_view payload)>& f, const std::function<void()>& again);
+  // A dump request (NLM_F_DUMP is part of its flags): calls f per object. When the kernel says that the objects changed meanwhile, so that
+  // some may be missing, calls `again` and starts over, a few times.
+  base::Result<> dump(const Batch& request, const std::function<void(const nlmsghdr&, std::string_view payload)>& f,
+                      const std::function<void()>& again);
   base::Result<> dump(const Batch& request, const std::function<void(const nlmsghdr&, std::string_view payload)>& f);
   // Sends everything as one datagram; returns when the request with sequence number `last` was answered, or at an error.
   base::Result<> transact(const Batch& batch, size_t messages_acknowledged);

@@ -333,7 +333,8 @@ void Transaction::end_elements() {
   elements_open_ = false;
 }
 
-void Transaction::element(std::string_view set, bool add, std::string_view key, const std::function<void(netlink::Batch&)>& rest, uint32_t flags) {
+void Transaction::element(std::string_view set, bool add, std::string_view key, const std::function<void(netlink::Batch&)>& rest,
+                          uint32_t flags) {
   if (!elements_open_ || open_set_ != set || open_add_ != add || out_.nest_size(open_list_) > kElementsLimit) {
     begin(add ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM, add ? NLM_F_CREATE : 0);
     out_.text(NFTA_SET_ELEM_LIST_TABLE, table_);

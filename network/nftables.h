@@ -104,7 +104,8 @@ class Transaction {
   void add_set(const SetSpec& set);
   void delete_set(std::string_view name);
   void flush_set(std::string_view name);
-  // Elements are collected per set and direction and leave in messages as large as netlink attributes allow. Order between different calls is kept.
+  // Elements are collected per set and direction and leave in messages as large as netlink attributes allow. Order between different calls
+  // is kept.
   void add_element(std::string_view set, std::string_view key, std::string_view data = {});
   void delete_element(std::string_view set, std::string_view key);
   void add_interval(std::string_view set, std::string_view low, std::string_view high_exclusive);  // empty high: to the end

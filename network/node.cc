@@ -45,8 +45,8 @@ class NodeImpl final : public Node {
 
 base::Result<> NodeImpl::settings() {
   CHECK_OK(set_sysctl("net/ipv4/ip_forward", "1"));
-  // Host to cluster IP leaves by appl0 and the answer comes in by a pod's link: a strict check of one of them would drop it. The table checks
-  // what pods send by itself.
+  // Host to cluster IP leaves by appl0 and the answer comes in by a pod's link: a strict check of one of them would drop it. The table
+  // checks what pods send by itself.
   return {};
 }
 
@@ -75,7 +75,8 @@ base::Result<> NodeImpl::local_link() {
   for (auto& ip : options_.dns_addresses)
     if (ip.is_v4()) wanted.push_back(ip);
   for (auto& a : addresses)
-    if (a.index == link->index && a.ip.is_v4() && std::ranges::find(wanted, a.ip) == wanted.end()) links::delete_address(b, a.index, a.ip, a.bits);
+    if (a.index == link->index && a.ip.is_v4() && std::ranges::find(wanted, a.ip) == wanted.end())
+      links::delete_address(b, a.index, a.ip, a.bits);
   for (auto& ip : wanted) links::add_address(b, link->index, ip, 32);
   // The host's own connections to cluster IPs come from the gateway address, so that pods on every node can answer them.
   for (auto& c : options_.service_cidrs)

@@ -31,7 +31,8 @@ class Node {
  public:
   virtual ~Node() = default;
   // Sets sysctls, makes appl0 and the VXLAN device, finds the pods that are already attached, installs the table when there is none
-  // (an existing one of the same layout goes on working, part by part, until services and policies are given). Errors are sentences that say what to do.
+  // (an existing one of the same layout goes on working, part by part, until services and policies are given). Errors are sentences that
+  // say what to do.
   static base::Result<std::unique_ptr<Node>> start(NodeOptions options);
 
   virtual Pods& pods() = 0;
@@ -45,8 +46,8 @@ class Node {
 // What is missing on this host for the node's network, as sentences; empty: everything is there. For `appliance check`.
 std::vector<std::string> missing_features();
 
-// What on this host gets in the way of pod traffic and is not ours to change (another firewall that drops forwarded packets), as sentences that say what
-// to do. Empty: nothing was found.
+// What on this host gets in the way of pod traffic and is not ours to change (another firewall that drops forwarded packets), as sentences
+// that say what to do. Empty: nothing was found.
 std::vector<std::string> obstacles(const std::vector<Cidr>& cluster_cidrs);
 
 }  // namespace network

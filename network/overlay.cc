@@ -42,7 +42,12 @@ constexpr uint32_t kEncapsulation = 50;  // outer Ethernet, IPv4, UDP and VXLAN 
 class OverlayImpl final : public VerifiableOverlay {
  public:
   OverlayImpl(OverlayOptions options, Ip node_ip, Cidr pod_cidr, Ip gateway, Firewall& firewall, Socket socket)
-      : options_(std::move(options)), node_ip_(node_ip), pod_cidr_(pod_cidr), gateway_(gateway), firewall_(firewall), socket_(std::move(socket)) {
+      : options_(std::move(options)),
+        node_ip_(node_ip),
+        pod_cidr_(pod_cidr),
+        gateway_(gateway),
+        firewall_(firewall),
+        socket_(std::move(socket)) {
     part_ = firewall_.add_part({{"nodes"}, {}, [this](nft::Transaction& t) {
                                   for (auto& ip : admitted_) t.add_element("nodes", nft::Key().address(ip));
                                 }});
@@ -103,7 +108,8 @@ base::Result<bool> OverlayImpl::prepare() {
   mtu_ = underlay_mtu - kEncapsulation;
   Mac mac = vtep_mac(pod_cidr_);
   Batch b;
-  if (device && (device->kind != "vxlan" || device->vni != options_.vni || device->port != options_.port || device->local != node_ip_ || device->mac != mac)) {
+  if (device && (device->kind != "vxlan" || device->vni != options_.vni || device->port != options_.port || device->local != node_ip_ ||
+                 device->mac != mac)) {
     links::delete_link(b, device->index);
     device = nullptr;
   }
@@ -117,7 +123,8 @@ base::Result<bool> OverlayImpl::prepare() {
   }
   if (auto r = socket_.run(b); !r) {
     auto e = r.error();
-    e.message += fmt::format("; is another VXLAN device using UDP port {} with identifier {} (flannel, another cluster)?", options_.port, options_.vni);
+    e.message += fmt::format("; is another VXLAN device using UDP port {} with identifier {} (flannel, another cluster)?", options_.port,
+                             options_.vni);
     return std::unexpected(std::move(e));
   }
   if (made) {
@@ -154,7 +161,9 @@ void OverlayImpl::remove(Batch& b, const OverlayNode& n) const {
   links::delete_forwarding(b, index_, n.vtep_mac, n.underlay);
 }
 
-bool same(const OverlayNode& a, const OverlayNode& b) { return a.underlay == b.underlay && a.pod_cidr == b.pod_cidr && a.vtep_mac == b.vtep_mac; }
+bool same(const OverlayNode& a, const OverlayNode& b) {
+  return a.underlay == b.underlay && a.pod_cidr == b.pod_cidr && a.vtep_mac == b.vtep_mac;
+}
 
 // Entries on the device that an earlier process made for nodes that are gone.
 base::Result<> OverlayImpl::forget_foreign(const std::map<std::string, OverlayNode>& wanted) {
@@ -276,7 +285,8 @@ Mac vtep_mac(const Cidr& pod_cidr) {
   return {0x0a, 0x5a, p[0], p[1], p[2], p[3]};
 }
 
-base::Result<std::unique_ptr<VerifiableOverlay>> make_overlay(OverlayOptions options, Ip node_ip, Cidr pod_cidr, Ip gateway, Firewall& firewall) {
+base::Result<std::unique_ptr<VerifiableOverlay>> make_overlay(OverlayOptions options, Ip node_ip, Cidr pod_cidr, Ip gateway,
+                                                              Firewall& firewall) {
   TRY(auto socket, Socket::open(NETLINK_ROUTE));
   auto o = std::make_unique<OverlayImpl>(std::move(options), node_ip, pod_cidr, gateway, firewall, std::move(socket));
   TRY(bool made, o->prepare());

@@ -29,7 +29,8 @@ struct OverlayOptions {
   uint32_t vni = 1;
   uint16_t port = 8472;
   std::string device = "appl.1";
-  bool checksum_offload = true;  // false: for network cards and hypervisors that get the checksums of encapsulated packets wrong (pings pass, TCP does not)
+  bool checksum_offload =
+      true;  // false: for network cards and hypervisors that get the checksums of encapsulated packets wrong (pings pass, TCP does not)
   std::string interface;  // underlay; empty: the one that holds the node's address
 };
 
@@ -45,7 +46,8 @@ class Overlay {
   virtual uint32_t mtu() const = 0;
 };
 
-// The addresses of this host that a node could use (global scope, up, not ours), in order of preference: the one of the default route first.
+// The addresses of this host that a node could use (global scope, up, not ours), in order of preference: the one of the default route
+// first.
 struct HostAddress {
   Ip ip;
   std::string interface;

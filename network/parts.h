@@ -18,7 +18,8 @@ class VerifiableOverlay : public Overlay {
 };
 
 base::Result<std::unique_ptr<Pods>> make_pods(PodsOptions options, Firewall& firewall);
-base::Result<std::unique_ptr<VerifiableOverlay>> make_overlay(OverlayOptions options, Ip node_ip, Cidr pod_cidr, Ip gateway, Firewall& firewall);
+base::Result<std::unique_ptr<VerifiableOverlay>> make_overlay(OverlayOptions options, Ip node_ip, Cidr pod_cidr, Ip gateway,
+                                                              Firewall& firewall);
 std::unique_ptr<Services> make_services(Firewall& firewall);
 std::unique_ptr<Policies> make_policies(Firewall& firewall);
 

@@ -41,7 +41,8 @@ Mac mac_of(const Ip& ip) { return {0x0a, 0x58, ip.data()[0], ip.data()[1], ip.da
 std::string to_text(const PodNetwork& p) {
   std::string s = fmt::format("id {}\nip {}\nlink {}\n", p.id, p.ip.str(), p.host_link);
   for (auto& h : p.host_ports)
-    s += fmt::format("port {} {} {} {}\n", protocol_str(h.protocol), h.host_port, h.container_port, h.host_ip.none() ? "*" : h.host_ip.str());
+    s += fmt::format("port {} {} {} {}\n", protocol_str(h.protocol), h.host_port, h.container_port,
+                     h.host_ip.none() ? "*" : h.host_ip.str());
   return s;
 }
 
@@ -74,7 +75,8 @@ base::Result<PodNetwork> from_text(const std::string& text) {
 
 class PodsImpl final : public Pods {
  public:
-  PodsImpl(PodsOptions options, Firewall& firewall, Socket socket) : options_(std::move(options)), firewall_(firewall), socket_(std::move(socket)) {
+  PodsImpl(PodsOptions options, Firewall& firewall, Socket socket)
+      : options_(std::move(options)), firewall_(firewall), socket_(std::move(socket)) {
     gateway_ = options_.pod_cidr.at(1);
     capacity_ = options_.pod_cidr.bits >= 31 ? 0 : (1u << (32 - options_.pod_cidr.bits));
     part_ = firewall_.add_part({{"hostports", "hostports_at", "hostport_hairpin"}, {}, [this](nft::Transaction& t) {
@@ -135,7 +137,8 @@ base::Result<> PodsImpl::check_ports(const PodRequest& request) {
       for (auto& have : pod.host_ports)
         if (have.protocol == want.protocol && have.host_port == want.host_port &&
             (have.host_ip.none() || want.host_ip.none() || have.host_ip == want.host_ip))
-          return base::fail(409, "Conflict", fmt::format("host port {}/{} is taken by pod {}", want.host_port, protocol_str(want.protocol), id));
+          return base::fail(409, "Conflict",
+                            fmt::format("host port {}/{} is taken by pod {}", want.host_port, protocol_str(want.protocol), id));
     }
   return {};
 }
@@ -183,8 +186,8 @@ base::Result<> PodsImpl::connect(int netns, const PodNetwork& pod) {
   links::add_route(pod_end, {.to = Cidr{gateway_, 32}, .source = pod.ip, .index = eth0->index});
   links::add_route(pod_end, {.to = Cidr{Ip::v4(0), 0}, .via = gateway_, .source = pod.ip, .index = eth0->index});
   CHECK_OK(inside.run(pod_end));
-  // The host's end came up while its peer was down. It sends nothing until the kernel has noticed the carrier, which it does in its own time; the
-  // first packets to the pod would be lost. Since 6.8 it looks when asked for the link; before, it takes a moment.
+  // The host's end came up while its peer was down. It sends nothing until the kernel has noticed the carrier, which it does in its own
+  // time; the first packets to the pod would be lost. Since 6.8 it looks when asked for the link; before, it takes a moment.
   for (int i = 0; i < 100; ++i) {
     TRY(link, links::find(socket_, pod.host_link));
     if (!link || link->operational) break;
@@ -225,13 +228,15 @@ base::Result<> PodsImpl::publish_ports(const PodNetwork& pod, bool add) {
   std::vector<StaleFlow> stale;
   for (auto& h : pod.host_ports)
     if (h.protocol == Protocol::udp)
-      stale.push_back(add ? StaleFlow{Protocol::udp, h.host_ip, h.host_port, {}, 0} : StaleFlow{Protocol::udp, h.host_ip, h.host_port, pod.ip, h.container_port});
+      stale.push_back(add ? StaleFlow{Protocol::udp, h.host_ip, h.host_port, {}, 0}
+                          : StaleFlow{Protocol::udp, h.host_ip, h.host_port, pod.ip, h.container_port});
   if (auto r = delete_flows(stale); !r) base::log::warn("network", "stale UDP flows of host ports: {}", r.error().message);
   return {};
 }
 
 base::Result<PodNetwork> PodsImpl::attach(int netns, const PodRequest& request) {
-  if (request.id.empty() || request.id.find_first_of(" \n\0") != std::string::npos) return base::bad_request("a pod needs an id without spaces");
+  if (request.id.empty() || request.id.find_first_of(" \n\0") != std::string::npos)
+    return base::bad_request("a pod needs an id without spaces");
   std::scoped_lock lock(mutex_);
   CHECK_OK(check_ports(request));
   PodNetwork pod;
@@ -353,7 +358,8 @@ base::Result<> PodsImpl::recover() {
 }  // namespace
 
 base::Result<std::unique_ptr<Pods>> make_pods(PodsOptions options, Firewall& firewall) {
-  if (!options.pod_cidr.ip.is_v4() || options.pod_cidr.bits > 29) return base::bad_request("the pod prefix must be IPv4 and /29 or larger: " + options.pod_cidr.str());
+  if (!options.pod_cidr.ip.is_v4() || options.pod_cidr.bits > 29)
+    return base::bad_request("the pod prefix must be IPv4 and /29 or larger: " + options.pod_cidr.str());
   TRY(auto socket, Socket::open(NETLINK_ROUTE));
   auto pods = std::make_unique<PodsImpl>(std::move(options), firewall, std::move(socket));
   CHECK_OK(pods->recover());

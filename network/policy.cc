@@ -34,7 +34,9 @@ void add_ranges(Transaction& t, const std::string& set, const std::vector<Addres
 class PoliciesImpl final : public Policies {
  public:
   explicit PoliciesImpl(Firewall& firewall) : firewall_(firewall) {
-    part_ = firewall_.add_part({{"policy_ingress", "policy_egress"}, {"ingress_", "egress_", "peers_", "nets_"}, [this](Transaction& t) { difference(t, {}, model_); }});
+    part_ = firewall_.add_part({{"policy_ingress", "policy_egress"}, {"ingress_", "egress_", "peers_", "nets_"}, [this](Transaction& t) {
+                                  difference(t, {}, model_);
+                                }});
   }
 
   base::Result<> replace(std::vector<Policy> policies) override {

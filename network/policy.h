@@ -1,9 +1,9 @@
 // NetworkPolicy in the kernel. The caller has evaluated all selectors: a policy names addresses.
 //
 // A pod of this node that at least one policy selects for a direction accepts only what one of those policies
-// allows. Replies always pass, and so does everything between a pod and its own node, the cluster's DNS among it. Connections that exist stay.
-// Only differences to what was last given reach the kernel. After a restart of the agent the rules of the earlier process hold until replace() is
-// called (call it once even when there is no policy). Blocking; safe from any thread.
+// allows. Replies always pass, and so does everything between a pod and its own node, the cluster's DNS among it. Connections that exist
+// stay. Only differences to what was last given reach the kernel. After a restart of the agent the rules of the earlier process hold until
+// replace() is called (call it once even when there is no policy). Blocking; safe from any thread.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // Deletes links in the background, many at once.
 //
-// The kernel waits for RCU grace periods under its global lock for each link deleted alone (some 17 ms); links of one group go with one wait.
-// Most links vanish by themselves with the pod's namespace before their turn comes.
+// The kernel waits for RCU grace periods under its global lock for each link deleted alone (some 17 ms); links of one group go with one
+// wait. Most links vanish by themselves with the pod's namespace before their turn comes.
 #pragma once
 
 #include <condition_variable>

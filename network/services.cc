@@ -55,7 +55,8 @@ void add_chooser(Transaction& t, const Chooser& c) {
 
 // A frontend with affinity has a chain of its own. `affinity` holds client . endpoint . frontend for as long as the client stays.
 std::string sticky_chain(const FrontendId& id) {
-  return fmt::format("sticky_{}{}_{}_{}", id.inside ? "inside_" : "", id.any_address ? "node" : Ip::v4(id.address).str(), protocol_str(id.protocol), id.port);
+  return fmt::format("sticky_{}{}_{}_{}", id.inside ? "inside_" : "", id.any_address ? "node" : Ip::v4(id.address).str(),
+                     protocol_str(id.protocol), id.port);
 }
 
 void add_sticky_rules(Transaction& t, const FrontendId& id, const std::vector<Target>& targets, uint32_t seconds) {
@@ -83,7 +84,8 @@ class ServicesImpl final : public Services {
  public:
   explicit ServicesImpl(Firewall& firewall) : firewall_(firewall) {
     for (auto& ip : firewall.options().dns_addresses) ours_.insert(ip.host_order());
-    part_ = firewall_.add_part({{"services", "nodeports", "services_inside", "nodeports_inside", "closed", "closed_nodeports", "endpoints", "hairpin", "limited", "allowed"},
+    part_ = firewall_.add_part({{"services", "nodeports", "services_inside", "nodeports_inside", "closed", "closed_nodeports", "endpoints",
+                                 "hairpin", "limited", "allowed"},
                                 {"pick_", "node_", "sticky_"},
                                 [this](Transaction& t) { dump(t); }});
   }
@@ -167,7 +169,8 @@ void ServicesImpl::hairpin(const Target& t, int by) {
 }
 
 void ServicesImpl::stale(const FrontendId& id, const Target& t) {
-  if (id.protocol == Protocol::udp) d_.flows.push_back({Protocol::udp, id.any_address ? Ip() : Ip::v4(id.address), id.port, Ip::v4(t.address), t.port});
+  if (id.protocol == Protocol::udp)
+    d_.flows.push_back({Protocol::udp, id.any_address ? Ip() : Ip::v4(id.address), id.port, Ip::v4(t.address), t.port});
 }
 
 void range_element(std::vector<std::pair<Key, Key>>& out, const FrontendId& id, const SourceRange& r) {
@@ -208,7 +211,8 @@ void ServicesImpl::put(uint32_t owner, Frontend f) {
     stale(id, t);
   }
   const bool had_chain = e.affinity_seconds && !e.targets.empty(), has_chain = f.affinity_seconds && !next.empty();
-  if (had_chain != has_chain || (has_chain && (e.affinity_seconds != f.affinity_seconds || !std::ranges::equal(e.targets, next, [](auto& a, auto& b) { return a.same(b); }))))
+  if (had_chain != has_chain || (has_chain && (e.affinity_seconds != f.affinity_seconds ||
+                                               !std::ranges::equal(e.targets, next, [](auto& a, auto& b) { return a.same(b); }))))
     d_.sticky.try_emplace(id, had_chain);
   if (!fresh && e.targets.empty() && !next.empty() && id.protocol == Protocol::udp)
     d_.flows.push_back({Protocol::udp, id.any_address ? Ip() : Ip::v4(id.address), id.port, {}, 0});
@@ -295,7 +299,8 @@ void ServicesImpl::send(Transaction& t) {
   for (auto& [a, b] : d_.allowed_add) t.add_range("allowed", a, b);
   for (auto& k : d_.limited_add) t.add_element("limited", k);
   for (auto& [id, before] : d_.verdict_before)
-    if (auto e = entries_.find(id); e != entries_.end()) t.add_verdict_element(map_of(id, e->second.verdict), frontend_key(id), e->second.verdict.chain);
+    if (auto e = entries_.find(id); e != entries_.end())
+      t.add_verdict_element(map_of(id, e->second.verdict), frontend_key(id), e->second.verdict.chain);
   for (auto& [id, had] : d_.sticky) {
     auto e = entries_.find(id);
     if (!had || (e != entries_.end() && e->second.affinity_seconds && !e->second.targets.empty())) continue;
@@ -312,7 +317,8 @@ void ServicesImpl::dump(Transaction& t) {
     add_sticky_rules(t, id, e.targets, e.affinity_seconds);
   }
   for (auto& [id, e] : entries_)
-    for (size_t i = 0; i < e.targets.size(); ++i) t.add_element("endpoints", endpoint_key(id, static_cast<uint32_t>(i)), endpoint_data(e.targets[i]));
+    for (size_t i = 0; i < e.targets.size(); ++i)
+      t.add_element("endpoints", endpoint_key(id, static_cast<uint32_t>(i)), endpoint_data(e.targets[i]));
   for (auto& [address, n] : hairpins_) t.add_element("hairpin", Key().address(Ip::v4(address)).address(Ip::v4(address)));
   for (auto& [id, e] : entries_) {
     if (e.ranges.empty()) continue;

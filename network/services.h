@@ -58,8 +58,8 @@ struct ServicesStats {
 class Services {
  public:
   virtual ~Services() = default;
-  // Everything at once: the result is exactly these services. The first call after a restart of the agent replaces in one transaction what the
-  // earlier process left, so that connections meet either the old or the new state; clients with affinity keep their endpoints.
+  // Everything at once: the result is exactly these services. The first call after a restart of the agent replaces in one transaction what
+  // the earlier process left, so that connections meet either the old or the new state; clients with affinity keep their endpoints.
   virtual base::Result<> replace(std::vector<Service> services) = 0;
   // Deltas. One transaction per call; batch what belongs together.
   virtual base::Result<> update(std::vector<Service> changed, const std::vector<std::string>& removed_keys = {}) = 0;

@@ -15,7 +15,8 @@ namespace network::dns {
 namespace {
 
 using Clock = Poller::Clock;
-constexpr auto kFirstTry = std::chrono::milliseconds(1000), kLaterTry = std::chrono::milliseconds(1500), kTcpTry = std::chrono::milliseconds(2500);
+constexpr auto kFirstTry = std::chrono::milliseconds(1000), kLaterTry = std::chrono::milliseconds(1500),
+               kTcpTry = std::chrono::milliseconds(2500);
 constexpr auto kTotal = std::chrono::milliseconds(4800);  // a client's resolver gives up after five seconds
 constexpr auto kSuspicion = std::chrono::seconds(5);
 constexpr int kMaxStrangers = 3;
@@ -66,7 +67,8 @@ Forwarder::~Forwarder() = default;
 
 void Forwarder::set_upstreams(std::vector<Upstream> upstreams) {
   bool same = upstreams.size() == servers_.size();
-  for (size_t i = 0; same && i < upstreams.size(); ++i) same = upstreams[i].ip == servers_[i].where.ip && upstreams[i].port == servers_[i].where.port;
+  for (size_t i = 0; same && i < upstreams.size(); ++i)
+    same = upstreams[i].ip == servers_[i].where.ip && upstreams[i].port == servers_[i].where.port;
   if (same) return;
   servers_.clear();
   for (auto& u : upstreams) servers_.push_back({u, {}});

@@ -1,6 +1,7 @@
 // Asks upstream servers. (RFC 5452: every question from a fresh port with a random id; identical ones are asked once.)
 //
-// Belongs to the thread of its poller. Bounds: kMaxQuestions different questions under way, kMaxWaiters per question; above, the answer is failure at once.
+// Belongs to the thread of its poller. Bounds: kMaxQuestions different questions under way, kMaxWaiters per question; above, the answer is
+// failure at once.
 #pragma once
 
 #include <functional>
@@ -19,7 +20,9 @@ struct UpstreamQuestion {
   std::string name;  // lower case wire form
   uint16_t type = 0;
   bool dnssec_ok = false, checking_disabled = false;
-  std::string key() const { return name + static_cast<char>(type >> 8) + static_cast<char>(type) + static_cast<char>(dnssec_ok | checking_disabled << 1); }
+  std::string key() const {
+    return name + static_cast<char>(type >> 8) + static_cast<char>(type) + static_cast<char>(dnssec_ok | checking_disabled << 1);
+  }
 };
 
 class Forwarder {

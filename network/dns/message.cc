@@ -6,7 +6,9 @@
 namespace network::dns {
 namespace {
 
-uint16_t get16(std::string_view p, size_t at) { return static_cast<uint16_t>(static_cast<uint8_t>(p[at]) << 8 | static_cast<uint8_t>(p[at + 1])); }
+uint16_t get16(std::string_view p, size_t at) {
+  return static_cast<uint16_t>(static_cast<uint8_t>(p[at]) << 8 | static_cast<uint8_t>(p[at + 1]));
+}
 uint32_t get32(std::string_view p, size_t at) { return uint32_t{get16(p, at)} << 16 | get16(p, at + 2); }
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
@@ -291,7 +293,8 @@ bool parse_answer(std::string_view p, Answer& a) {
       if (!read_name(p, at, out, false) || at + 10 > p.size()) return false;
       uint16_t type = get16(p, at), length = get16(p, at + 8);
       if (at + 10 + length > p.size()) return false;
-      if (out.size() - start == a.name.size() && std::equal(a.name.begin(), a.name.end(), out.begin() + start, [](char x, char y) { return x == lower(y); }))
+      if (out.size() - start == a.name.size() &&
+          std::equal(a.name.begin(), a.name.end(), out.begin() + start, [](char x, char y) { return x == lower(y); }))
         out.replace(start, std::string::npos, kQuestionPointer);
       if (type == kOpt) {  // between two hops only
         if (s != 2) return false;

@@ -13,7 +13,8 @@
 
 namespace network::dns {
 
-constexpr uint16_t kA = 1, kNs = 2, kCname = 5, kSoa = 6, kPtr = 12, kTxt = 16, kAaaa = 28, kSrv = 33, kOpt = 41, kIxfr = 251, kAxfr = 252, kAny = 255;
+constexpr uint16_t kA = 1, kNs = 2, kCname = 5, kSoa = 6, kPtr = 12, kTxt = 16, kAaaa = 28, kSrv = 33, kOpt = 41, kIxfr = 251, kAxfr = 252,
+                   kAny = 255;
 constexpr uint16_t kIn = 1;
 enum class Rcode : uint8_t { ok = 0, format_error = 1, server_failure = 2, no_such_name = 3, not_implemented = 4, refused = 5 };
 constexpr size_t kHeader = 12, kMaxName = 255, kMaxUdp = 1232, kMaxMessage = 65535;

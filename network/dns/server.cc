@@ -97,10 +97,12 @@ base::Result<base::Fd> listen_on(const Ip& ip, uint16_t port, int type) {
   setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   if (type == SOCK_DGRAM) {
     setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
-    if (setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room) != 0) setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    if (setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room) != 0)
+      setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
   }
   if (bind(fd.get(), reinterpret_cast<sockaddr*>(&a), size) != 0 || (type == SOCK_STREAM && listen(fd.get(), 64) != 0))
-    return base::errno_error(fmt::format("the DNS server cannot listen on {} port {} ({}); is another server on it?", ip.str(), port, type == SOCK_DGRAM ? "UDP" : "TCP"));
+    return base::errno_error(fmt::format("the DNS server cannot listen on {} port {} ({}); is another server on it?", ip.str(), port,
+                                         type == SOCK_DGRAM ? "UDP" : "TCP"));
   return fd;
 }
 
@@ -203,7 +205,8 @@ void Loop::watch_resolv_conf() {
   for (auto& path : paths) {
     auto slash = path.rfind('/');
     if (slash == std::string::npos) continue;
-    inotify_add_watch(watch_.get(), path.substr(0, std::max<size_t>(slash, 1)).c_str(), IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_ONLYDIR);
+    inotify_add_watch(watch_.get(), path.substr(0, std::max<size_t>(slash, 1)).c_str(),
+                      IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_ONLYDIR);
     watched_names_.insert(path.substr(slash + 1));
   }
   poller_.add(watch_.get(), EPOLLIN, [this](uint32_t) { on_watch(); });
@@ -400,7 +403,8 @@ void Loop::ask_upstream(const Query& query, Way way, std::string alias, std::str
   auto* writer = &out;
   if (way.connection)
     if (auto c = connections_.find(way.connection); c != connections_.end()) ++c->second.under_way;
-  bool hit = forwarder_.ask(question, [this, way = std::move(way), alias = std::move(alias), inside, now_view, writer, udp](std::shared_ptr<const Answer> answer, uint32_t age) {
+  bool hit = forwarder_.ask(question, [this, way = std::move(way), alias = std::move(alias), inside, now_view, writer, udp](
+                                          std::shared_ptr<const Answer> answer, uint32_t age) {
     Query again;
     if (parse_query(way.packet, again) != Gate::pass) return;
     if (way.connection)

@@ -20,17 +20,18 @@ struct Upstream {
   uint16_t port = 53;
 };
 
-// Nameservers of a resolv.conf, without those that are this server. The stub of systemd-resolved (127.0.0.53) leads to the servers behind it;
-// other servers on loopback addresses work, because we run on the host. A loop through one of them ends here: identical questions are joined.
-// Empty when there is none: other names then get SERVFAIL.
-base::Result<std::vector<Upstream>> read_upstreams(const std::string& resolv_conf = "/etc/resolv.conf", const std::vector<Ip>& ourselves = {});
+// Nameservers of a resolv.conf, without those that are this server. The stub of systemd-resolved (127.0.0.53) leads to the servers behind
+// it; other servers on loopback addresses work, because we run on the host. A loop through one of them ends here: identical questions are
+// joined. Empty when there is none: other names then get SERVFAIL.
+base::Result<std::vector<Upstream>> read_upstreams(const std::string& resolv_conf = "/etc/resolv.conf",
+                                                   const std::vector<Ip>& ourselves = {});
 
 struct ServerOptions {
   std::vector<Ip> addresses;               // listened on, UDP and TCP
   uint16_t port = 53;
   std::string domain = "cluster.local";
   std::vector<Upstream> upstreams;
-  std::string resolv_conf;                 // upstreams are read from it, now and whenever it changes; empty: only set_upstreams() changes them
+  std::string resolv_conf;  // upstreams are read from it, now and whenever it changes; empty: only set_upstreams() changes them
   std::vector<Cidr> allowed_sources;       // pods, services; addresses of this host are always allowed. Others are not answered
   size_t cache_entries = 10'000;
   uint32_t max_tcp_connections = 128;

@@ -297,7 +297,8 @@ std::shared_ptr<const Zone> ZoneBuilder::build(uint32_t serial) {
   auto zone = std::make_shared<Zone>();
   zone->domain_ = impl_->domain;
   zone->domain_labels_ = 0;
-  for (size_t at = 0; at < impl_->domain.size() && impl_->domain[at]; at += 1u + static_cast<uint8_t>(impl_->domain[at])) ++zone->domain_labels_;
+  for (size_t at = 0; at < impl_->domain.size() && impl_->domain[at]; at += 1u + static_cast<uint8_t>(impl_->domain[at]))
+    ++zone->domain_labels_;
   zone->serial_ = serial;
   zone->any_namespace_ = impl_->any;
   for (auto& [name, ns] : impl_->namespaces) {

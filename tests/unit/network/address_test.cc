@@ -7,7 +7,8 @@ using namespace network;
 TEST_CASE("addresses parse strictly and print canonically") {
   CHECK(Ip::parse("10.0.0.1")->str() == "10.0.0.1");
   CHECK(Ip::parse("2001:DB8:0:0::1")->str() == "2001:db8::1");
-  for (const char* bad : {"", "10.0.0", "10.0.0.256", "10.0.0.01", "10.0.0.1 ", "fe80::1%eth0", ":::", "1.2.3.4.5"}) CHECK_FALSE(Ip::parse(bad));
+  for (const char* bad : {"", "10.0.0", "10.0.0.256", "10.0.0.01", "10.0.0.1 ", "fe80::1%eth0", ":::", "1.2.3.4.5"})
+    CHECK_FALSE(Ip::parse(bad));
   CHECK(Ip::v4(0x0a000001).host_order() == 0x0a000001);
   CHECK(Ip::parse("127.9.9.9")->is_loopback());
   CHECK(Ip::parse("::1")->is_loopback());

@@ -202,7 +202,9 @@ struct Dns {
     });
     return out;
   }
-  Message ask(const std::string& name, unsigned type = 1, unsigned edns = 0) { return decode(udp(pod, test::query(name, type, 0x77aa, edns))); }
+  Message ask(const std::string& name, unsigned type = 1, unsigned edns = 0) {
+    return decode(udp(pod, test::query(name, type, 0x77aa, edns)));
+  }
 };
 
 std::string framed(const std::string& m) {
@@ -397,7 +399,9 @@ TEST_CASE("before the first zone the cluster's names fail softly") {
 TEST_CASE("upstreams come from resolv.conf") {
   char path[] = "/tmp/resolv-XXXXXX";
   int fd = mkstemp(path);
-  std::string text = "# c\nsearch x\nnameserver 10.43.0.10\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver 192.0.2.1\nnameserver 2001:db8::1\nnameserver x\n";
+  std::string text =
+      "# c\nsearch x\nnameserver 10.43.0.10\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver 192.0.2.1\nnameserver "
+      "2001:db8::1\nnameserver x\n";
   (void)!write(fd, text.data(), text.size());
   close(fd);
   auto r = read_upstreams(path, {ip("10.43.0.10")});
@@ -416,7 +420,9 @@ TEST_CASE("upstreams follow resolv.conf") {
   const std::string path = std::string(dir) + "/resolv.conf";
   REQUIRE(base::write_file_atomic(path, "nameserver 10.99.0.1\n", 0644, false));
   d.server.reset();
-  d.host.run([&] { d.server = Server::start({.addresses = {ip("10.43.0.10")}, .resolv_conf = path, .allowed_sources = {cidr("10.42.0.0/16")}}).value(); });
+  d.host.run([&] {
+    d.server = Server::start({.addresses = {ip("10.43.0.10")}, .resolv_conf = path, .allowed_sources = {cidr("10.42.0.0/16")}}).value();
+  });
   d.ask("one.example.org");
   CHECK(d.up1->udp == 1);
   REQUIRE(base::write_file_atomic(path, "nameserver 10.99.0.2\n", 0644, false));

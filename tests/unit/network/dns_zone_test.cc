@@ -10,7 +10,10 @@ using namespace network::test;
 
 namespace {
 
-ServiceRecord web() { return {.ns = "default", .name = "web", .cluster_ips = {ip("10.43.0.80"), ip("fd00::80")}, .ports = {{"http", "tcp", 80}, {"", "tcp", 81}}}; }
+ServiceRecord web() {
+  return {
+      .ns = "default", .name = "web", .cluster_ips = {ip("10.43.0.80"), ip("fd00::80")}, .ports = {{"http", "tcp", 80}, {"", "tcp", 81}}};
+}
 ServiceRecord db() {
   return {.ns = "default",
           .name = "db",
@@ -62,7 +65,8 @@ TEST_CASE("services, their ports and their addresses") {
   CHECK(srv.additional[0].data == "10.43.0.80");
   CHECK(srv.authoritative());
   CHECK(ask(*z, "80.0.43.10.in-addr.arpa", 12).message.text() == "web.default.svc.cluster.local");
-  CHECK(ask(*z, "0.8.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa", 12).message.text() == "web.default.svc.cluster.local");
+  CHECK(ask(*z, "0.8.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa", 12).message.text() ==
+        "web.default.svc.cluster.local");
   for (auto& r : srv.answers) CHECK(r.ttl == 5);
 }
 

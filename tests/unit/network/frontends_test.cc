@@ -21,7 +21,8 @@ TEST_CASE("ready endpoints win; those that terminate but serve are the last reso
   CHECK(usable({starting}, TrafficPolicy::cluster).empty());
   CHECK(usable({ready}, TrafficPolicy::local).empty());
   CHECK(usable({ready, ready}, TrafficPolicy::cluster).size() == 1);
-  for (const char* bad : {"127.0.0.1", "169.254.169.254", "0.0.0.0", "224.0.0.1", "255.255.255.255", "fd00::1"}) CHECK(usable({at(bad)}, TrafficPolicy::cluster).empty());
+  for (const char* bad : {"127.0.0.1", "169.254.169.254", "0.0.0.0", "224.0.0.1", "255.255.255.255", "fd00::1"})
+    CHECK(usable({at(bad)}, TrafficPolicy::cluster).empty());
 }
 
 TEST_CASE("a service answers on its cluster, external and load balancer addresses and its node port") {

@@ -83,7 +83,8 @@ void Netns::run(const std::function<void()>& f) const {
   if (error) std::rethrow_exception(error);
 }
 
-void join(const Netns& a, const std::string& name_a, const std::string& address_a, const Netns& b, const std::string& name_b, const std::string& address_b) {
+void join(const Netns& a, const std::string& name_a, const std::string& address_a, const Netns& b, const std::string& name_b,
+          const std::string& address_b) {
   auto configure = [](const std::string& name, const std::string& addr) {
     auto s = must(netlink::Socket::open(NETLINK_ROUTE));
     auto link = must(links::find(s, name));
@@ -261,10 +262,14 @@ std::unique_ptr<Node> Lab::start(const Netns& where, int number) {
   return node;
 }
 
-Lab::Lab() {
+TemporaryDirectory::TemporaryDirectory() {
   char pattern[] = "/tmp/network-test-XXXXXX";
   if (!mkdtemp(pattern)) throw std::runtime_error("mkdtemp");
-  dir = pattern;
+  path = pattern;
+}
+TemporaryDirectory::~TemporaryDirectory() { (void)base::remove_all(path); }
+
+Lab::Lab() {
   join(a, "eth0", "192.168.7.1/24", b, "eth0", "192.168.7.2/24");
   join(a, "eth1", "192.168.8.1/24", client, "eth0", "192.168.8.9/24");
   default_route(client, "192.168.8.1");
@@ -276,7 +281,6 @@ Lab::Lab() {
 Lab::~Lab() {
   a.run([&] { node_a.reset(); });
   b.run([&] { node_b.reset(); });
-  (void)base::remove_all(dir);
 }
 
 }  // namespace network::test

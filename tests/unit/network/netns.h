@@ -25,7 +25,8 @@ class Netns {
 };
 
 // Joins two namespaces by a veth with an address each ("192.168.7.1/24").
-void join(const Netns& a, const std::string& name_a, const std::string& address_a, const Netns& b, const std::string& name_b, const std::string& address_b);
+void join(const Netns& a, const std::string& name_a, const std::string& address_a, const Netns& b, const std::string& name_b,
+          const std::string& address_b);
 void default_route(const Netns& n, const std::string& via);
 void add_host_route(const Netns& n, const std::string& to, const std::string& via);
 
@@ -51,10 +52,20 @@ Cidr cidr(const std::string& text);
 std::string table(const Netns& n);
 std::string shell(const Netns& n, const std::string& command);
 
+// A directory that goes with its owner.
+struct TemporaryDirectory {
+  std::string path;
+  TemporaryDirectory();
+  ~TemporaryDirectory();
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+};
+
 // Two nodes on one link, and a client outside the cluster beside node a.
 struct Lab {
   Netns a, b, client;
-  std::string dir;
+  TemporaryDirectory directory;
+  const std::string& dir = directory.path;
   std::unique_ptr<Node> node_a, node_b;
   Lab();
   ~Lab();

@@ -64,8 +64,9 @@ TEST_CASE("pods reach each other on one node, across nodes and the outside") {
     Responder trap(lab.client, "trap", 8472);
     CHECK(ask_udp(p1, "192.168.8.9", 8472, 300) == "trap 192.168.8.1");  // no node: just traffic
     auto heard = [&](const Netns& from) {
-      return shell(lab.b, "timeout 1 tcpdump -lni eth0 -c 1 udp port 8472 2>/dev/null & sleep 0.4; nsenter --net=/proc/" + std::to_string(getpid()) +
-                              "/fd/" + std::to_string(from.fd()) + " bash -c 'echo x > /dev/udp/192.168.7.2/8472'; wait");
+      return shell(lab.b, "timeout 1 tcpdump -lni eth0 -c 1 udp port 8472 2>/dev/null & sleep 0.4; nsenter --net=/proc/" +
+                              std::to_string(getpid()) + "/fd/" + std::to_string(from.fd()) +
+                              " bash -c 'echo x > /dev/udp/192.168.7.2/8472'; wait");
     };
     CHECK(heard(lab.a).find("192.168.7.2.8472") != std::string::npos);
     CHECK(heard(p1).find("192.168.7.2.8472") == std::string::npos);
@@ -96,7 +97,8 @@ TEST_CASE("attaching is idempotent and repairs a sandbox made anew") {
 TEST_CASE("host ports") {
   Lab lab;
   Netns p1, p2;
-  auto n1 = attach(lab, lab.a, *lab.node_a, p1, {.id = "web", .host_ports = {{Protocol::tcp, 8080, 80, {}}, {Protocol::udp, 8053, 80, ip("192.168.8.1")}}});
+  auto n1 = attach(lab, lab.a, *lab.node_a, p1,
+                   {.id = "web", .host_ports = {{Protocol::tcp, 8080, 80, {}}, {Protocol::udp, 8053, 80, ip("192.168.8.1")}}});
   auto n2 = attach(lab, lab.a, *lab.node_a, p2, {.id = "other"});
   Responder r(p1, "web", 80);
   CHECK(ask_tcp(lab.client, "192.168.8.1", 8080) == "web 192.168.8.9");
@@ -143,7 +145,8 @@ TEST_CASE("node changes reach routes, neighbours and forwarding entries") {
   auto routes = [&] { return shell(lab.a, "ip route show dev appl.1; ip neigh show dev appl.1; bridge fdb show dev appl.1"); };
   CHECK(routes().find("10.42.2.0/24 via 10.42.2.0") != std::string::npos);
   lab.a.run([&] {
-    REQUIRE(lab.node_a->overlay().set_nodes({{"node2", ip("192.168.7.2"), cidr("10.42.2.0/24")}, {"node3", ip("192.168.7.3"), cidr("10.42.3.0/24")}}));
+    REQUIRE(lab.node_a->overlay().set_nodes(
+        {{"node2", ip("192.168.7.2"), cidr("10.42.2.0/24")}, {"node3", ip("192.168.7.3"), cidr("10.42.3.0/24")}}));
   });
   CHECK(routes().find("dst 192.168.7.3") != std::string::npos);
   lab.a.run([&] { REQUIRE(lab.node_a->overlay().set_nodes({{"node3", ip("192.168.7.2"), cidr("10.42.3.0/24")}})); });

@@ -70,8 +70,10 @@ TEST_CASE("node ports answer on every address of the node and reach pods elsewhe
   {
     // What listens on the node's 127.0.0.1 stays out of reach for pods.
     Responder local(c.a, "local", 99);
-    shell(c.p1, "ip route add local 127.0.0.9/32 dev lo; ip route del local 127.0.0.0/8 dev lo table local; ip route del local 127.0.0.1 dev lo table local; "
-                "ip route add 127.0.0.1/32 via 10.42.1.1 dev eth0; sysctl -qw net.ipv4.conf.all.route_localnet=1");
+    shell(c.p1,
+          "ip route add local 127.0.0.9/32 dev lo; ip route del local 127.0.0.0/8 dev lo table local; ip route del local 127.0.0.1 dev lo "
+          "table local; "
+          "ip route add 127.0.0.1/32 via 10.42.1.1 dev eth0; sysctl -qw net.ipv4.conf.all.route_localnet=1");
     CHECK(ask_tcp(c.p1, "127.0.0.1", 99, 200, c.n1.ip.str()) == "timeout");
     CHECK(ask_tcp(c.p1, "192.168.7.1", 99).starts_with("local"));
     CHECK(shell(c.p1, "ip -s link show eth0").size() > 10);
