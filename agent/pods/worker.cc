@@ -183,6 +183,7 @@ Task<> PodWorker::run() {
       on_exit(s, lost);
       if (s.status.state && s.status.state->terminated) s.status.state->terminated->reason = "ContainerStatusUnknown";
     }
+    resume_back_off(s);
   }
   // A new sandbox starts from the beginning.
   if (!sandbox_ && final_phase_.empty()) {
@@ -310,6 +311,18 @@ void PodWorker::on_exit(Slot& s, const runtime::ContainerStatus& status) {
   event("Warning", "BackOff", fmt::format("Back-off restarting failed container {} in pod {}_{}({})", s.name, pod_->metadata.name, pod_->metadata.namespace_, uid_), s.name);
 }
 
+// A crash loop goes on where it was before this process began.
+void PodWorker::resume_back_off(Slot& s) {
+  bool looping = s.status.state && s.status.state->waiting && s.status.state->waiting->reason == "CrashLoopBackOff";
+  if (!looping || s.crash.delay() != base::Duration::zero() || !s.status.lastState || !s.status.lastState->terminated) return;
+  auto now = base::Clock::now();
+  for (int i = 0; i <= std::min(s.status.restartCount, 8); ++i) s.crash.failed(now);
+  auto finished = base::parse_rfc3339(s.status.lastState->terminated->finishedAt);
+  if (!finished) return;
+  auto waited = std::chrono::duration_cast<base::Duration>(base::WallClock::now() - *finished);
+  s.not_before = now + std::max<base::Duration>(s.crash.delay() - waited, base::Duration::zero());
+}
+
 std::optional<base::TimePoint> PodWorker::step() {
   auto now = base::Clock::now();
   if (stage_ == Stage::stopping) {
@@ -330,8 +343,8 @@ std::optional<base::TimePoint> PodWorker::step() {
     return std::nullopt;
   }
   if (stage_ == Stage::stopped) {
-    if ((deleting_ || object_gone_) && !torn_down_) {
-      torn_down_ = true;
+    if ((deleting_ || object_gone_) && remains_removed_ && !finishing_) {
+      finishing_ = true;
       life_.spawn("deletion of " + pod_->metadata.name, strand_, [](std::shared_ptr<PodWorker> self) -> Task<> { co_await self->finish_deletion(); }(shared_from_this()));
     }
     return std::nullopt;

@@ -91,6 +91,7 @@ class PodWorker : public std::enable_shared_from_this<PodWorker> {
   void make_slots();
   void take_spec_changes(const PodPtr& before);
   void on_exit(Slot& slot, const runtime::ContainerStatus& status);
+  void resume_back_off(Slot& slot);
   Slot* slot_of(const std::string& container_id);
   Slot* slot_named(const std::string& name);
   void wake() { changed_.notify(); }
@@ -152,7 +153,7 @@ class PodWorker : public std::enable_shared_from_this<PodWorker> {
   BackOff setup_{0, std::chrono::milliseconds(500), std::chrono::seconds(60)};
 
   base::TimePoint born_ = base::Clock::now();
-  bool object_gone_ = false, deleting_ = false, torn_down_ = false;
+  bool object_gone_ = false, deleting_ = false, remains_removed_ = false, finishing_ = false;
   base::Duration grace_{};
   base::TimePoint stop_began_{};
   std::string final_phase_, final_reason_, final_message_;

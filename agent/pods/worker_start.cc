@@ -260,17 +260,18 @@ Task<> PodWorker::start_container(std::string name) {
     }(sandbox, old_id));
   }
   if (!started) {
-    s.running = false;
+    bool known = !s.running;  // its end has been reported by an event
     if (started.error().code == 422) {
       event("Warning", "Failed", fmt::format("Error: {}", started.error().message), name);
-      auto kept = sandbox->container(id);
-      runtime::ContainerStatus end = kept.value_or(runtime::ContainerStatus{});
+      runtime::ContainerStatus end = sandbox->container(id).value_or(runtime::ContainerStatus{});
       if (end.exit_code == 0) end.exit_code = 128;
       end.message = started.error().message;
       end.started = end.finished = base::WallClock::now();
-      on_exit(s, end);
+      if (!known) on_exit(s, end);
       for (auto* state : {s.status.state.get(), s.status.lastState.get()}) {
-        if (state && state->terminated && state->terminated->containerID == s.status.containerID) state->terminated->reason = "StartError";
+        if (!state || !state->terminated || state->terminated->containerID != s.status.containerID) continue;
+        state->terminated->reason = "StartError";
+        state->terminated->message = started.error().message;
       }
     } else {
       start_failed(s, started.error());

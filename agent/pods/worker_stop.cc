@@ -73,6 +73,7 @@ Task<> PodWorker::stop_all() {
   stage_ = Stage::stopped;
   wake();
   co_await tear_down();
+  remains_removed_ = true;
   wake();
 }
 
@@ -139,7 +140,7 @@ Task<> PodWorker::tear_down() {
 }
 
 Task<> PodWorker::finish_deletion() {
-  // stop_all() is over when there is no sandbox left; a failed removal is tried again here.
+  // A removal that failed is tried once more.
   if (sandbox_) {
     auto gone = co_await sandbox_->destroy();
     if (gone) sandbox_ = nullptr;
