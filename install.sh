@@ -107,6 +107,8 @@ Description=appliance: a Kubernetes-compatible cluster ($ROLE)
 Documentation=man:systemd.service(5)
 Wants=network-online.target
 After=network-online.target
+# Keeps trying: the network of an edge host may come late.
+StartLimitIntervalSec=0
 
 [Service]
 Type=exec

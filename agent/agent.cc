@@ -2,8 +2,10 @@
 
 #include <sys/mount.h>
 #include <sys/statfs.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include <fmt/format.h>
 
@@ -350,6 +352,29 @@ Task<Result<>> Agent::start() { return impl_->start(); }
 Task<> Agent::stop() { return impl_->stop(); }
 Task<Result<std::unique_ptr<base::http::Stream>>> Agent::dial() { return impl_->dial(); }
 
+namespace {
+
+// Removes the node's part of every hierarchy: the groups are empty by now.
+void remove_cgroups(const std::string& root) {
+  if (root.size() < 2) return;
+  std::error_code ec;
+  std::vector<std::string> tops{"/sys/fs/cgroup" + root};
+  for (const auto& hierarchy : std::filesystem::directory_iterator("/sys/fs/cgroup", ec)) {
+    if (hierarchy.is_directory(ec)) tops.push_back(hierarchy.path().string() + root);
+  }
+  for (const std::string& top : tops) {
+    std::vector<std::string> groups{top};
+    for (auto it = std::filesystem::recursive_directory_iterator(top, ec); !ec && it != std::filesystem::recursive_directory_iterator(); it.increment(ec)) {
+      if (it->is_directory(ec)) groups.push_back(it->path());
+    }
+    ec.clear();
+    std::sort(groups.begin(), groups.end(), [](const std::string& a, const std::string& b) { return a.size() > b.size(); });
+    for (const std::string& g : groups) ::rmdir(g.c_str());
+  }
+}
+
+}  // namespace
+
 Task<Result<>> Agent::remove_everything(base::Runtime& runtime, AgentOptions options) {
   const std::string data = options.data_dir + "/agent", run = options.run_dir + "/agent";
   Result<> first;
@@ -376,6 +401,7 @@ Task<Result<>> Agent::remove_everything(base::Runtime& runtime, AgentOptions opt
     co_await sandboxes.stop();
   }
   note(co_await base::offload([] { return network::cleanup(); }));
+  co_await base::offload([root = options.cgroup_root] { remove_cgroups(root); });
   note(co_await base::offload([data, run]() -> Result<> {
     unmount_below(data);
     unmount_below(run);

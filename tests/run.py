@@ -6,6 +6,7 @@
 import argparse
 import importlib.util
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -42,6 +43,7 @@ def explain(e):
 
 
 def main():
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="")
     only = parser.parse_args().only

@@ -168,6 +168,10 @@ class Generator:
         out += [f"struct {t.name};" for t in order]
         for t in order:
             out += ["", f"struct {t.name} {{"]
+            if self.out_of_line(t):
+                n = t.name
+                out += [f"  {n}();", f"  {n}(const {n}&);", f"  {n}({n}&&) noexcept;", f"  {n}& operator=(const {n}&);",
+                        f"  {n}& operator=({n}&&) noexcept;", f"  ~{n}();"]
             for name, cpp, _, _, _, _ in self.members(t):
                 init = " = " + {"bool": "false"}.get(cpp, "0") if cpp in OPTIONAL else ""
                 out.append(f"  {cpp} {member_name(name)}{init};")
@@ -179,12 +183,20 @@ class Generator:
         out += ["", f"}}  // namespace {group.namespace}", "}  // namespace api", ""]
         return "\n".join(out)
 
+    def out_of_line(self, t):
+        """Copying and destroying a large struct is code of its own, not repeated wherever it is used. Small ones stay aggregates."""
+        return len(list(self.members(t))) > 4
+
     def source(self, group):
         out = ["// Generated from api/schema/%s.schema by api/schema/generate.py." % group.stem,
                f'#include "api/types/{group.stem}.h"', "", "#include <cstddef>", "", '#include "api/descriptor.h"', "",
                '#pragma GCC diagnostic ignored "-Winvalid-offsetof"', "", f"namespace api::{group.namespace} {{"]
         for t in self.ordered(group):
-            out += ["", f"bool {t.name}::operator==(const {t.name}&) const = default;"]
+            n = t.name
+            out += ["", f"bool {n}::operator==(const {n}&) const = default;"]
+            if self.out_of_line(t):
+                out += [f"{n}::{n}() = default;", f"{n}::{n}(const {n}&) = default;", f"{n}::{n}({n}&&) noexcept = default;",
+                        f"{n}& {n}::operator=(const {n}&) = default;", f"{n}& {n}::operator=({n}&&) noexcept = default;", f"{n}::~{n}() = default;"]
             if t.kind:
                 out += [f"const KindInfo& {t.name}::kind_info() {{",
                         f'  static constexpr KindInfo info{{"{group.group}", "{group.version}", "{t.name}", "{t.kind[0]}", '

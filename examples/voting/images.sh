@@ -12,7 +12,7 @@ root() {  # name packages
   [ -f "$work/$1.tar" ] && return
   mmdebstrap --quiet --variant=extract --include="base-files,busybox-static,$2" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/lib/x86_64-linux-gnu/libLLVM*' --dpkgopt='path-exclude=/usr/lib/llvm-*' \
-    bookworm "$work/$1.tar.part"
+    bookworm - >"$work/$1.tar.part"
   mv "$work/$1.tar.part" "$work/$1.tar"
 }
 
