@@ -242,7 +242,7 @@ void PodWorker::runtime_event(runtime::SandboxEvent event) {
       return;
     }
     Slot* s = self->slot_of(event.container);
-    if (s && event.status.phase == runtime::ContainerPhase::exited && s->running) {
+    if (s && event.status.phase == runtime::ContainerPhase::exited && s->running && !s->launching) {
       self->on_exit(*s, event.status);
       self->wake();
     }

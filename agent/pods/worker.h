@@ -73,6 +73,7 @@ class PodWorker : public std::enable_shared_from_this<PodWorker> {
     int attempt = -1;         // of the latest instance
     bool running = false;     // in the runtime
     bool starting = false;    // a child is at it
+    bool launching = false;   // the runtime has not answered yet: its events of this instance wait for that
     bool stopping = false;    // a child stops this one container
     bool restart_pending = false;
     base::TimePoint started_at{};
@@ -115,6 +116,7 @@ class PodWorker : public std::enable_shared_from_this<PodWorker> {
   Task<Result<runtime::ImagePtr>> find_image(std::shared_ptr<const api::core::Container> spec);
   Task<> start_container(std::string name);
   Task<Result<runtime::ContainerSpec>> plan(std::string name, std::string id, int attempt);
+  void forget_container(runtime::SandboxPtr sandbox, std::string id);
   void start_failed(Slot& slot, const base::Error& error);
   void mark_running(Slot& slot, base::WallTime since);
   void start_probes(Slot& slot);

@@ -2,6 +2,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "agent/pods/container_plan.h"
@@ -229,7 +231,6 @@ Task<> PodWorker::start_container(std::string name) {
   runtime::SandboxPtr sandbox = sandbox_;
   std::string old_id;
   {
-    // Known before it runs: an exit may be reported before start() answers.
     Slot& s = *slot_named(name);
     old_id = s.id;
     s.previous_log_path = s.log_path;
@@ -237,7 +238,7 @@ Task<> PodWorker::start_container(std::string name) {
     s.attempt = attempt;
     s.log_path = log_path;
     s.termination_file = termination;
-    s.running = true;
+    s.running = s.launching = true;
     s.started_at = base::Clock::now();
     if (s.status.state && s.status.state->terminated) {
       s.status.lastState = s.status.state;
@@ -253,33 +254,40 @@ Task<> PodWorker::start_container(std::string name) {
   }
   auto started = co_await sandbox->start(std::move(*planned));
   Slot& s = *slot_named(name);
-  if (!old_id.empty()) {
-    active_->spawn("remains of " + name, strand_, [](runtime::SandboxPtr box, std::string dead) -> Task<> {
-      auto r = co_await box->remove(std::move(dead));
-      (void)r;
-    }(sandbox, old_id));
-  }
+  s.launching = false;
   if (!started) {
-    bool known = !s.running;  // its end has been reported by an event
     if (started.error().code == 422) {
       event("Warning", "Failed", fmt::format("Error: {}", started.error().message), name);
       runtime::ContainerStatus end = sandbox->container(id).value_or(runtime::ContainerStatus{});
       if (end.exit_code == 0) end.exit_code = 128;
       end.message = started.error().message;
       end.started = end.finished = base::WallClock::now();
-      if (!known) on_exit(s, end);
+      on_exit(s, end);
+      forget_container(sandbox, old_id);
       for (auto* state : {s.status.state.get(), s.status.lastState.get()}) {
         if (!state || !state->terminated || state->terminated->containerID != s.status.containerID) continue;
         state->terminated->reason = "StartError";
         state->terminated->message = started.error().message;
       }
     } else {
+      // It never began: this was no restart. What the runtime remembers of it goes.
+      s.attempt = attempt - 1;
+      s.id = old_id;
+      s.status.restartCount = std::max(s.attempt, 0);
+      s.status.containerID = old_id.empty() ? "" : "appliance://" + old_id;
+      s.log_path = s.previous_log_path;
       start_failed(s, started.error());
+      forget_container(sandbox, id);
     }
     co_return;
   }
+  forget_container(sandbox, old_id);
   event("Normal", "Started", fmt::format("Container started: {}", name), name);
-  if (!s.running) co_return;  // has ended already, and on_exit() knows
+  if (auto now = sandbox->container(id); now && now->phase == runtime::ContainerPhase::exited) {
+    // So soon that the event came before the answer.
+    if (s.running) on_exit(s, *now);
+    co_return;
+  }
   if (s.spec->lifecycle && s.spec->lifecycle->postStart) {
     auto spec = s.spec;
     ProbeTarget target{&context_.runtime, sandbox, id, pod_ip(), spec.get()};
@@ -294,6 +302,14 @@ Task<> PodWorker::start_container(std::string name) {
   }
   mark_running(*slot_named(name), started->started.time_since_epoch().count() ? started->started : base::WallClock::now());
   publish();
+}
+
+void PodWorker::forget_container(runtime::SandboxPtr sandbox, std::string id) {
+  if (id.empty()) return;
+  active_->spawn("remains of a container", strand_, [](runtime::SandboxPtr box, std::string dead) -> Task<> {
+    auto r = co_await box->remove(std::move(dead));
+    (void)r;
+  }(std::move(sandbox), std::move(id)));
 }
 
 void PodWorker::start_failed(Slot& s, const base::Error& e) {
