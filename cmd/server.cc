@@ -170,6 +170,7 @@ int server(const Arguments& arguments) {
     return 0;
   }
   Options& o = parsed->options;
+  if (o.node_monitor_grace_period < 20) return complain("server", "--node-monitor-grace-period must be at least 20 seconds: nodes report every 10");
   if (o.debug) base::log::set_level(base::log::Level::debug);
   if (auto r = require_root(); !r) return complain("server", r.error().message);
   if (auto r = complete(o); !r) return complain("server", r.error().message);

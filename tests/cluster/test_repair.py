@@ -99,7 +99,7 @@ class Repair:
         for pid in run("ip", "netns", "pids", n2.ns, check=False).stdout.split():
             subprocess.run(["kill", "-9", pid], check=False)
         run("ip", "-n", n2.ns, "link", "set", "eth0", "down")
-        eventually("n2 is not Ready", lambda: c.ready_nodes() == {"n1"}, 60)
+        eventually("n2 is not Ready", lambda: c.ready_nodes() == {"n1"}, 90)
 
         def all_on_n1():
             good = [p for p in c.get("pods")["items"] if p["spec"].get("nodeName") == "n1" and not p["metadata"].get("deletionTimestamp")
@@ -136,7 +136,7 @@ class Repair:
 
 def scenario():
     with Cluster(nodes=2) as c:
-        c.start("--node-monitor-grace-period", "8")
+        c.start("--node-monitor-grace-period", "25")
         r = Repair(c)
         for name in [n for n in vars(Repair) if n[0] != "_" and n not in ("vote", "counted")]:
             yield name.replace("_", " "), getattr(r, name)
