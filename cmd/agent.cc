@@ -109,7 +109,7 @@ int agent(const Arguments& arguments) {
   if (!o.join.starts_with("https://")) return complain("agent", "--join takes a URL such as https://HOST:6443, got \"" + o.join + "\"");
   if (auto r = require_root(); !r) return complain("agent", r.error().message);
   if (auto r = complete(o); !r) return complain("agent", r.error().message);
-  umask(0077);
+  umask(0022);  // secret files have explicit modes; directories made for pods must be readable
   auto claimed = PidFile::claim(o.run_dir);
   if (!claimed) return complain("agent", claimed.error().message);
   return AgentProcess(std::move(o)).run();

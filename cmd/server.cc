@@ -174,7 +174,7 @@ int server(const Arguments& arguments) {
   if (o.debug) base::log::set_level(base::log::Level::debug);
   if (auto r = require_root(); !r) return complain("server", r.error().message);
   if (auto r = complete(o); !r) return complain("server", r.error().message);
-  umask(0077);
+  umask(0022);  // secret files have explicit modes; directories made for pods must be readable
   auto claimed = PidFile::claim(o.run_dir);
   if (!claimed) return complain("server", claimed.error().message);
   return ServerProcess(std::move(o)).run();

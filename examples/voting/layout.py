@@ -66,7 +66,9 @@ digest = hashlib.sha256(compressed.read_bytes()).hexdigest()
 shutil.copy(compressed, blobs / digest)
 own = own_files()
 layers = [{"digest": "sha256:" + digest, "size": compressed.stat().st_size}, blob(gzip.compress(own, mtime=0))]
-config = {"architecture": "amd64", "os": "linux", "config": {"Cmd": command, "User": user, "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "PYTHONUNBUFFERED=1", *env]},
+# PostgreSQL ends at once on SIGINT; on SIGTERM it would wait for its clients.
+stop = {"StopSignal": "SIGINT"} if name == "db" else {}
+config = {"architecture": "amd64", "os": "linux", "config": {"Cmd": command, "User": user, "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "PYTHONUNBUFFERED=1", *env], **stop},
           "rootfs": {"type": "layers", "diff_ids": [diff.read_text(), "sha256:" + hashlib.sha256(own).hexdigest()]}}
 manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": {"mediaType": "application/vnd.oci.image.config.v1+json", **blob(json.dumps(config).encode())},

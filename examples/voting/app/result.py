@@ -10,7 +10,7 @@ PAGE = """<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" conten
 
 
 def counts():
-    db = psycopg2.connect(host=os.environ.get("DB_HOST", "db"), user="postgres", password=os.environ["DB_PASSWORD"], dbname="postgres", connect_timeout=5)
+    db = psycopg2.connect(host=os.environ.get("DB_HOST", "db"), user="postgres", password=os.environ["DB_PASSWORD"], dbname="postgres", connect_timeout=5, tcp_user_timeout=5000)
     try:
         with db.cursor() as c:
             c.execute("SELECT choice, count(*) FROM votes GROUP BY choice")

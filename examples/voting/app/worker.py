@@ -10,7 +10,7 @@ queue = redis.Redis(host=os.environ.get("REDIS_HOST", "redis"), socket_timeout=3
 
 
 def connect():
-    db = psycopg2.connect(host=os.environ.get("DB_HOST", "db"), user="postgres", password=os.environ["DB_PASSWORD"], dbname="postgres", connect_timeout=5)
+    db = psycopg2.connect(host=os.environ.get("DB_HOST", "db"), user="postgres", password=os.environ["DB_PASSWORD"], dbname="postgres", connect_timeout=5, tcp_user_timeout=5000)
     with db, db.cursor() as c:
         c.execute("CREATE TABLE IF NOT EXISTS votes (id text PRIMARY KEY, choice text NOT NULL)")
     return db
