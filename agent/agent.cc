@@ -183,12 +183,21 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
     return network::Node::start(std::move(n));
   }
 
+  // Puts back what another program removed: a firewall that was reloaded, a flushed table.
+  Task<> check_network() {
+    for (;;) {
+      co_await base::sleep_for(std::chrono::minutes(1));
+      auto checked = co_await base::offload([this] { return network->verify(); });
+      if (!checked) base::log::warn("agent", "checking the node's network: {}", checked.error().message);
+    }
+  }
+
   Result<> start_dns() {
     network::dns::ServerOptions d;
     TRY(auto ip, network::Ip::parse(options.cluster_dns));
     d.addresses = {ip};
     d.domain = options.cluster_domain;
-    if (auto up = network::dns::read_upstreams("/etc/resolv.conf", {ip})) d.upstreams = std::move(*up);
+    d.resolv_conf = "/etc/resolv.conf";
     for (const auto& text : {options.cluster_cidr, options.service_cidr}) {
       TRY(auto c, network::Cidr::parse(text));
       d.allowed_sources.push_back(c);
@@ -252,6 +261,7 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
     if (enabled("network-policy")) tasks.spawn("network policies", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->policies->run(); }(self));
     tasks.spawn("node", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->node.run(); }(self));
     tasks.spawn("guard", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->guard->run(); }(self));
+    tasks.spawn("network check", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->check_network(); }(self));
     tasks.spawn("images", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->watch_images(); }(self));
     if (!options.server_url.empty()) {
       tunnel = std::make_unique<Tunnel>(
