@@ -86,7 +86,7 @@ TEST_CASE("profiles in Docker's format") {
   CHECK(under(*deny, [] { return ::socket(AF_UNIX, SOCK_STREAM, 0); }) == 0);
   const char* conditional = R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["getsid"],"action":"SCMP_ACT_ERRNO","excludes":{"caps":["CAP_SYS_ADMIN"]}}]})";
   CHECK(under(*compiled(conditional), [] { return static_cast<long>(::getsid(0)); }) == EPERM);
-  CHECK(under(*compiled(conditional, CapabilitySet{1} << CAP_SYS_ADMIN), [] { return static_cast<long>(::getsid(0)) > 0 ? 0L : -1L; }) == 0);
+  CHECK(under(*compiled(conditional, CapabilitySet{1} << CAP_SYS_ADMIN), [] { return static_cast<long>(::getsid(0)); }) == 0);
   for (const char* bad : {"", "x", "[]", "{}", R"({"defaultAction":"SCMP_ACT_MAYBE"})",
                           R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"NO"}]})",
                           R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ERRNO","args":[{"index":9,"value":1,"op":"SCMP_CMP_EQ"}]}]})",
