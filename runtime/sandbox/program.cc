@@ -8,9 +8,11 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <memory>
 
 #include "runtime/sandbox/protocol.h"
 
@@ -21,7 +23,7 @@
 #define F_SEAL_EXEC 0x0020
 #endif
 
-// The executable, linked before this library.
+// The executable, linked before this library and compressed.
 __asm__(
     ".pushsection .rodata.supervisor, \"a\", @progbits\n"
     ".balign 16\n"
@@ -39,11 +41,30 @@ namespace runtime {
 using base::Fd;
 using base::Result;
 
+namespace {
+
+struct Executable {
+  std::unique_ptr<char[]> bytes;
+  size_t size = 0;
+};
+
+Result<Executable> unpacked() {
+  auto packed = static_cast<size_t>(appliance_supervisor_end - appliance_supervisor_begin);
+  unsigned long long size = ZSTD_getFrameContentSize(appliance_supervisor_begin, packed);
+  if (size >= ZSTD_CONTENTSIZE_ERROR) return base::internal("the embedded supervisor is damaged");
+  Executable out{std::make_unique_for_overwrite<char[]>(size), size};
+  if (ZSTD_decompress(out.bytes.get(), size, appliance_supervisor_begin, packed) != size) return base::internal("the embedded supervisor is damaged");
+  return out;
+}
+
+}  // namespace
+
 Result<Fd> supervisor_program() {
+  TRY(Executable executable, unpacked());
   Fd file(::memfd_create("appliance", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC));
   if (!file && errno == EINVAL) file = Fd(::memfd_create("appliance", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!file) return base::errno_error("make the supervisor's memory file");
-  std::string_view left(appliance_supervisor_begin, static_cast<size_t>(appliance_supervisor_end - appliance_supervisor_begin));
+  std::string_view left(executable.bytes.get(), executable.size);
   while (!left.empty()) {
     ssize_t n = ::write(file.get(), left.data(), left.size());
     if (n < 0 && errno == EINTR) continue;
