@@ -261,10 +261,11 @@ Task<Result<ImagePtr>> Importer::pull(std::string text, std::vector<RegistryCred
   if (!repositories) co_return std::unexpected(repositories.error());
   auto begun = base::Clock::now();
   base::Error error;
+  auto unreachable = [](const base::Error& e) { return e.reason == "RegistryUnavailable"; };
   for (auto& repository : *repositories) {
     // Plain HTTP only where TLS did not answer at all.
     bool plain_fallback = repository != repositories->front() && repository->base().starts_with("http://") && repository == repositories->back();
-    if (plain_fallback && error.reason != "RegistryUnavailable") break;
+    if (plain_fallback && !unreachable(error)) break;
     auto image = co_await pull_from(repository, *reference, progress);
     if (image) {
       auto took = std::chrono::duration_cast<std::chrono::milliseconds>(base::Clock::now() - begun).count();
@@ -273,9 +274,10 @@ Task<Result<ImagePtr>> Importer::pull(std::string text, std::vector<RegistryCred
       copy.reference = reference->text();
       co_return std::make_shared<const Image>(std::move(copy));
     }
-    error = image.error();
+    // What an endpoint answered says more than that another one cannot be reached.
+    if (error.reason.empty() || unreachable(error) || !unreachable(image.error())) error = image.error();
     // The disk of this node is no matter of where the image comes from.
-    if (error.code == 507) break;
+    if (image.error().code == 507) break;
   }
   error.message = fmt::format("failed to pull and unpack image \"{}\": {}", reference->text(), error.message);
   co_return std::unexpected(std::move(error));
