@@ -116,7 +116,9 @@ Task<Result<std::string>> answer_challenge(base::http::Client& client, std::stri
   if (!response) co_return base::fail(503, "RegistryUnavailable", fmt::format("token service {}: {}", realm->host, response.error().message));
   int status = (*response)->status;
   auto body = co_await (*response)->body(1 << 20);
-  if (status == 400 || status == 401 || status == 403) co_return base::unauthorized(fmt::format("{} refuses the credentials", realm->host));
+  if (status == 400 || status == 401 || status == 403) {
+    co_return base::unauthorized(fmt::format("{} {}", realm->host, credentials ? "refuses the credentials" : "wants a user name and a password"));
+  }
   if (status != 200) co_return base::fail(503, "RegistryUnavailable", fmt::format("token service {} answers {}", realm->host, status));
   if (!body) co_return std::unexpected(body.error());
   auto parsed = base::parse_json(*body, 8);

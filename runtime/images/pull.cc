@@ -260,12 +260,12 @@ Task<Result<ImagePtr>> Importer::pull(std::string text, std::vector<RegistryCred
   auto repositories = endpoints_.of(*reference, credentials);
   if (!repositories) co_return std::unexpected(repositories.error());
   auto begun = base::Clock::now();
-  base::Error error;
+  std::optional<base::Error> failure;
   auto unreachable = [](const base::Error& e) { return e.reason == "RegistryUnavailable"; };
   for (auto& repository : *repositories) {
     // Plain HTTP only where TLS did not answer at all.
     bool plain_fallback = repository != repositories->front() && repository->base().starts_with("http://") && repository == repositories->back();
-    if (plain_fallback && !unreachable(error)) break;
+    if (plain_fallback && failure && !unreachable(*failure)) break;
     auto image = co_await pull_from(repository, *reference, progress);
     if (image) {
       auto took = std::chrono::duration_cast<std::chrono::milliseconds>(base::Clock::now() - begun).count();
@@ -275,12 +275,12 @@ Task<Result<ImagePtr>> Importer::pull(std::string text, std::vector<RegistryCred
       co_return std::make_shared<const Image>(std::move(copy));
     }
     // What an endpoint answered says more than that another one cannot be reached.
-    if (error.reason.empty() || unreachable(error) || !unreachable(image.error())) error = image.error();
+    if (!failure || !unreachable(image.error())) failure = image.error();
     // The disk of this node is no matter of where the image comes from.
     if (image.error().code == 507) break;
   }
-  error.message = fmt::format("failed to pull and unpack image \"{}\": {}", reference->text(), error.message);
-  co_return std::unexpected(std::move(error));
+  failure->message = fmt::format("failed to pull and unpack image \"{}\": {}", reference->text(), failure->message);
+  co_return std::unexpected(std::move(*failure));
 }
 
 }  // namespace runtime

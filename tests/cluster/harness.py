@@ -51,7 +51,7 @@ def eventually(what, condition, seconds=30, every=0.05):
             last = condition()
             if last:
                 return last
-        except (Failure, subprocess.SubprocessError, KeyError, IndexError, ValueError) as e:
+        except (AssertionError, subprocess.SubprocessError, KeyError, IndexError, ValueError) as e:
             last = e
         if time.monotonic() > end:
             raise Failure(f"{what}: not after {seconds} s; last: {last}")

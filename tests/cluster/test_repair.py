@@ -35,8 +35,7 @@ class Repair:
         c.outside(script, c.registry_address, str(CACHE), timeout=600)
         c.kubectl("label", "node", "n1", "voting-data=true")
         for f in sorted((ROOT / "examples/voting/manifests").glob("*.yaml")):
-            c.apply(f.read_text().replace("REGISTRY", c.registry_address).replace("/var/lib/voting-data", str(c.dir / "voting-data"))
-                    .replace("replicas: 1", "replicas: 1"))
+            c.apply(f.read_text().replace("REGISTRY", c.registry_address).replace("/var/lib/voting-data", str(c.dir / "voting-data")))
         # A dead node's pods leave after seconds, not five minutes.
         for name in ["vote", "result", "worker", "redis"]:
             c.kubectl("patch", "deployment", name, "-p", json.dumps({"spec": {"template": {"spec": {"tolerations": [
