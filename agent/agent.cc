@@ -319,7 +319,16 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
     auto own = co_await base::offload([this] { return own_addresses(); });
     if (own.empty() || own == node.facts().addresses) co_return;
     base::log::info("agent", "the node's address is {} now", own[0]);
+    auto before = node.facts().addresses;
     node.set_facts([&](NodeFacts& f) { f.addresses = own; });
+    co_await base::offload([before, own] {
+      auto all = network::host_addresses();
+      if (!all) return;
+      for (const auto& text : before) {
+        auto gone = network::Ip::parse(text);
+        if (gone && std::ranges::none_of(*all, [&](const auto& a) { return a.ip == *gone; })) network::drop_connections_from(*gone);
+      }
+    });
     auto ip = network::Ip::parse(own[0]);
     if (!ip || !network) co_return;
     auto moved = co_await base::offload([this, address = *ip] { return network->overlay().set_underlay(address); });

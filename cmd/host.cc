@@ -38,7 +38,8 @@ std::string default_node_name() {
 
 base::Result<> complete(Options& o) {
   if (o.node_name.empty()) o.node_name = default_node_name();
-  if (o.node_ip.empty()) o.node_ip = default_address();
+  o.node_ip_found = o.node_ip.empty();
+  if (o.node_ip_found) o.node_ip = default_address();
   if (o.node_ip.empty()) return base::bad_request("this host has no default route to take an address from; name one with --node-ip");
   if (o.advertise_address.empty()) o.advertise_address = o.node_ip;
   return {};

@@ -14,7 +14,7 @@ namespace cmd {
 agent::AgentOptions node_options(const Options& o) {
   agent::AgentOptions n;
   n.node_name = o.node_name;
-  n.node_ip = o.node_ip;
+  if (!o.node_ip_found) n.node_ip = o.node_ip;
   n.data_dir = o.data_dir;
   n.run_dir = o.run_dir;
   n.cgroup_root = o.cgroup_root;

@@ -1,5 +1,6 @@
 // What the host has: addresses, counters, kernel features; and who tells when they change.
 #include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -10,7 +11,9 @@
 #include <linux/rtnetlink.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <thread>
 
 #include <fmt/format.h>
@@ -50,6 +53,20 @@ base::Result<std::vector<HostAddress>> host_addresses() {
   }
   preferred.insert(preferred.end(), others.begin(), others.end());
   return preferred;
+}
+
+void drop_connections_from(const Ip& address) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", error)) {
+    int fd = std::atoi(entry.path().filename().c_str());
+    sockaddr_in local{};
+    socklen_t size = sizeof local;
+    if (getsockname(fd, reinterpret_cast<sockaddr*>(&local), &size) != 0 || local.sin_family != AF_INET) continue;
+    int type = 0;
+    socklen_t length = sizeof type;
+    bool stream = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_STREAM;
+    if (stream && ntohl(local.sin_addr.s_addr) == address.host_order()) shutdown(fd, SHUT_RDWR);
+  }
 }
 
 base::Result<LinkCounters> link_counters(const std::string& link) {

@@ -55,6 +55,9 @@ struct HostAddress {
 };
 base::Result<std::vector<HostAddress>> host_addresses();
 
+// Shuts down this process's TCP connections from the address, which has left the host: no answer will come, and none may be awaited for minutes.
+void drop_connections_from(const Ip& address);
+
 // Calls back, on a thread of its own, at most every 200 ms, after addresses or the default route of the host changed. Stops when destroyed.
 class AddressMonitor {
  public:

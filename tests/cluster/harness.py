@@ -72,6 +72,7 @@ class Node:
         self.log = self.dir / "log"
         self.process = None
         self.role = None
+        self.fixed_ip = True
         self.arguments = []
 
     def enter(self, *argv):
@@ -96,7 +97,8 @@ class Node:
 
     def start_agent(self, server, token, *extra):
         self.role = "agent"
-        self.arguments = [*self.flags(), "--join", f"https://{server.ip}:6443", "--token", token, "--node-name", self.name, "--node-ip", self.ip,
+        self.arguments = [*self.flags(), "--join", f"https://{server.ip}:6443", "--token", token, "--node-name", self.name,
+                          *(["--node-ip", self.ip] if self.fixed_ip else []),
                           "--private-registry", str(self.cluster.registries), *extra]
         self.spawn()
 
