@@ -148,6 +148,25 @@ base::Failure conflict_error(const std::vector<std::pair<std::string, std::strin
   return std::unexpected(std::move(e));
 }
 
+constexpr std::string_view kLastApplied = "kubectl.kubernetes.io/last-applied-configuration";
+
+const json::string* last_applied(const json::value& object) {
+  const json::object* annotations = base::find_object(object, "metadata.annotations");
+  const json::value* v = annotations ? annotations->if_contains(kLastApplied) : nullptr;
+  return v ? v->if_string() : nullptr;
+}
+
+// Keeps the annotation true for those who go back to client-side apply.
+void refresh_last_applied(json::value& object, const json::value& wanted) {
+  if (!last_applied(object)) return;
+  json::value copy = wanted;
+  if (last_applied(copy)) {
+    json::object& a = base::make_object(copy, "metadata.annotations");
+    a.stable_erase(a.find(kLastApplied));
+  }
+  base::make_object(object, "metadata.annotations")[kLastApplied] = base::to_text(copy) + "\n";
+}
+
 }  // namespace
 
 base::Result<json::value> apply(const Kind& kind, const json::value& live, const json::value& applied, const Manager& manager, bool force) {
@@ -191,6 +210,11 @@ base::Result<json::value> apply(const Kind& kind, const json::value& live, const
   Difference difference = compare(type, before, after);
   strip(difference.changed, kind, manager.subresource);
   std::vector<std::pair<std::string, std::string>> conflicts;
+  const bool from_kubectl = manager.name == "kubectl";
+  FieldSet allowed;
+  if (const json::string* text = from_kubectl && !force ? last_applied(before) : nullptr) {
+    if (auto past = base::parse_json(*text)) allowed = FieldSet::of(type, *past);
+  }
   for (size_t i = 0; i < owners.size(); ++i) {
     if (i == me) continue;
     FieldSet contested = owners[i].set.intersect(difference.changed);
@@ -198,12 +222,15 @@ base::Result<json::value> apply(const Kind& kind, const json::value& live, const
       owners[i].set.subtract(difference.removed);
       continue;
     }
-    for (const std::string& path : contested.paths()) conflicts.emplace_back(owners[i].text(), path);
-    if (force) owners[i].set.subtract(contested);
+    FieldSet refused = contested;
+    refused.subtract(allowed);
+    for (const std::string& path : refused.paths()) conflicts.emplace_back(owners[i].text(), path);
+    owners[i].set.subtract(contested);
     owners[i].set.subtract(difference.removed);
   }
   if (!conflicts.empty() && !force) return conflict_error(conflicts);
   if (before != after || !(last == set) || owners[me].time.empty()) owners[me].time = manager.time;
+  if (from_kubectl) refresh_last_applied(after, wanted);
   store(after, owners);
   return after;
 }

@@ -15,8 +15,13 @@ struct Manager {
   std::string time;         // RFC 3339, stamped on entries that change
 };
 
+// What makes an applied object unusable, as server-side apply words it: ".spec.foo: field not declared in schema", items of keyed lists
+// without key or twice. Empty when there is nothing.
+std::string check_applied(const Type& type, const base::json::value& applied);
+
 // Merges what the manager applies into the live object (null: creation). A field owned by others with another value is 409 Conflict
 // listing managers and fields, unless forced. Fields the manager owned and no longer applies are removed if nobody else owns them.
+// For manager "kubectl", what the annotation of client-side apply holds is no conflict: those who change over keep their fields.
 // metadata.managedFields of the result is up to date. The applied object must not carry managedFields.
 base::Result<base::json::value> apply(const Kind& kind, const base::json::value& live, const base::json::value& applied, const Manager& manager,
                                       bool force);

@@ -53,22 +53,6 @@ std::vector<std::pair<std::string, const json::value*>> elements(const Type& lis
   return out;
 }
 
-// "k:{"a":1}" -> [a=1], "f:x" -> .x, "v:1" -> [=1].
-std::string element_path(std::string_view element) {
-  std::string_view rest = element.substr(2);
-  if (element[0] == 'f') return fmt::format(".{}", rest);
-  if (element[0] == 'v') return fmt::format("[={}]", rest);
-  if (element[0] == 'i') return fmt::format("[{}]", rest);
-  auto key = base::parse_json(rest);
-  if (!key || !key->is_object()) return fmt::format("[{}]", rest);
-  std::string s;
-  for (const auto& [name, value] : key->get_object()) {
-    s += s.empty() ? "[" : ",";
-    s += fmt::format("{}={}", std::string_view(name), base::to_text(value));
-  }
-  return s + "]";
-}
-
 // Structs that Go embeds by value are there even when nothing was said of them, so that nobody owns them as such.
 bool always_present(const Field& f) {
   return f.required || f.name == "metadata" || f.name == "spec" || f.name == "status" || f.name == "template" || f.name == "strategy" ||
@@ -145,6 +129,21 @@ class Comparer {
 };
 
 }  // namespace
+
+std::string element_path(std::string_view element) {
+  std::string_view rest = element.substr(2);
+  if (element[0] == 'f') return fmt::format(".{}", rest);
+  if (element[0] == 'v') return fmt::format("[={}]", rest);
+  if (element[0] == 'i') return fmt::format("[{}]", rest);
+  auto key = base::parse_json(rest);
+  if (!key || !key->is_object()) return fmt::format("[{}]", rest);
+  std::string s;
+  for (const auto& [name, value] : key->get_object()) {
+    s += s.empty() ? "[" : ",";
+    s += fmt::format("{}={}", std::string_view(name), base::to_text(value));
+  }
+  return s + "]";
+}
 
 std::string list_element(const Type& list, const json::value& item) {
   if (list.list == ListKind::set) return "v:" + base::to_text(item);
@@ -326,6 +325,7 @@ json::value merge_values(const Type& t, const json::value& live, const json::val
 }
 
 void remove_unowned(const Type& t, json::value& v, const FieldSet& last, const FieldSet& kept) {
+  static const FieldSet nothing;
   for (const auto& [element, c] : last.children()) {
     const FieldSet* keep = kept.child(element);
     if (element[0] == 'f' && v.is_object()) {
@@ -334,13 +334,15 @@ void remove_unowned(const Type& t, json::value& v, const FieldSet& last, const F
       json::value* member = o.if_contains(name);
       if (!member) continue;
       const Type* type = member_type(t, name);
-      if (!keep) o.stable_erase(o.find(name));
-      else remove_unowned(type ? *type : unknown_type(), *member, c, *keep);
+      // A field of a struct is as good as owned when something below it is; an entry of a map is not.
+      const bool gone = t.form == Form::map ? c.member() && !(keep && keep->member()) : !keep;
+      if (gone) o.stable_erase(o.find(name));
+      else remove_unowned(type ? *type : unknown_type(), *member, c, keep ? *keep : nothing);
     } else if (t.form == Form::list && v.is_array()) {
       json::value* item = find_item(t, v.get_array(), element);
       if (!item) continue;
-      if (!keep) v.get_array().erase(v.get_array().begin() + (item - v.get_array().data()));
-      else remove_unowned(*t.element, *item, c, *keep);
+      if (c.member() && !(keep && keep->member())) v.get_array().erase(v.get_array().begin() + (item - v.get_array().data()));
+      else remove_unowned(*t.element, *item, c, keep ? *keep : nothing);
     }
   }
 }

@@ -44,6 +44,9 @@ class FieldSet {
   std::map<std::string, FieldSet, std::less<>> children_;
 };
 
+// "k:{"a":1}" -> [a=1], "f:x" -> .x, "v:1" -> [=1].
+std::string element_path(std::string_view element);
+
 // The element of a list item: k:{...} with defaults of absent keys, or v:...; empty when the item has none.
 std::string list_element(const Type& list, const base::json::value& item);
 
@@ -56,7 +59,7 @@ Difference compare(const Type& type, const base::json::value& before, const base
 // `applied` over `live` by the schema: objects and maps member by member, keyed lists and sets item by item, the rest as a whole.
 base::json::value merge_values(const Type& type, const base::json::value& live, const base::json::value& applied);
 
-// Removes from v what is in `last` and has nothing in `kept` at or below it.
+// Removes from v what is in `last` and not in `kept`: fields of which nothing is kept, items of lists and maps that are not themselves kept.
 void remove_unowned(const Type& type, base::json::value& v, const FieldSet& last, const FieldSet& kept);
 
 }  // namespace api

@@ -361,8 +361,14 @@ void normalise(const Type& type, json::value& v) {
 
 base::Result<> enforce(FieldValidation mode, const Kind& kind, const std::vector<std::string>& problems) {
   if (mode != FieldValidation::strict || problems.empty()) return {};
-  return base::bad_request(fmt::format("{} in version \"{}\" cannot be handled as a {}: strict decoding error: {}", kind.kind, kind.version,
-                                       kind.kind, fmt::join(problems, ", ")));
+  // What the YAML reader found is one error of several lines.
+  std::string text;
+  for (const std::string& p : problems)
+    if (p.starts_with("line ")) text += (text.empty() ? "yaml: unmarshal errors:\n  " : "\n  ") + p;
+  for (const std::string& p : problems)
+    if (!p.starts_with("line ")) text += (text.empty() ? "" : ", ") + p;
+  return base::bad_request(
+      fmt::format("{} in version \"{}\" cannot be handled as a {}: strict decoding error: {}", kind.kind, kind.version, kind.kind, text));
 }
 
 }  // namespace api

@@ -102,7 +102,7 @@ struct Refused {
 // Builds the DOM from events, so that limits hold while the text is read.
 class Builder final : public YAML::EventHandler {
  public:
-  explicit Builder(size_t text_size) : budget_(std::max(kFreeNodes, text_size * 10)) {}
+  Builder(size_t text_size, std::vector<std::string>* problems) : problems_(problems), budget_(std::max(kFreeNodes, text_size * 10)) {}
 
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
@@ -113,7 +113,8 @@ class Builder final : public YAML::EventHandler {
     charge(it->second.second);
     put(it->second.first, 0);
   }
-  void OnScalar(const YAML::Mark&, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+    line_ = mark.line + 1;
     if (tag == "?") {
       plain_ = true;
       put(resolve(value), anchor);
@@ -193,6 +194,8 @@ class Builder final : public YAML::EventHandler {
       if (v.is_structured()) throw Refused{"yaml: invalid map key"};
       level.key = key_text(v);
       level.merge_key = plain && level.key == "<<";
+      if (problems_ && !level.merge_key && level.value.get_object().contains(level.key))
+        problems_->push_back(fmt::format("line {}: key \"{}\" already set in map", line_, level.key));
       level.have_key = true;
     } else {
       if (level.merge_key) merge(level, std::move(v));
@@ -214,6 +217,8 @@ class Builder final : public YAML::EventHandler {
     }
   }
 
+  std::vector<std::string>* problems_;
+  int line_ = 0;
   const size_t budget_;
   size_t nodes_ = 0;
   bool plain_ = false, any_ = false;
@@ -231,14 +236,14 @@ class ViewBuffer final : public std::streambuf {
   }
 };
 
-base::Result<std::vector<json::value>> parse_stream(std::string_view text, bool first_only) {
+base::Result<std::vector<json::value>> parse_stream(std::string_view text, bool first_only, std::vector<std::string>* problems = nullptr) {
   std::vector<json::value> out;
   try {
     ViewBuffer buffer(text);
     std::istream stream(&buffer);
     YAML::Parser parser(stream);
     for (;;) {
-      Builder builder(text.size());
+      Builder builder(text.size(), problems);
       if (!parser.HandleNextDocument(builder)) break;
       json::value v = builder.take();
       if (!v.is_null()) out.push_back(std::move(v));
@@ -389,6 +394,12 @@ class Writer {
 
 base::Result<json::value> parse_yaml(std::string_view text) {
   TRY(auto documents, parse_stream(text, true));
+  if (documents.empty()) return json::value();
+  return std::move(documents[0]);
+}
+
+base::Result<json::value> parse_yaml_strictly(std::string_view text, std::vector<std::string>& problems) {
+  TRY(auto documents, parse_stream(text, true, &problems));
   if (documents.empty()) return json::value();
   return std::move(documents[0]);
 }

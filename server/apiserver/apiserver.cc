@@ -59,7 +59,9 @@ struct ApiServer::Impl {
         admission(make_admission(authorizer)),
         registry(store, resources, admission),
         streams(runtime),
-        tasks(runtime) {}
+        tasks(runtime) {
+    if (this->options.name_suffix) registry.set_name_suffix(this->options.name_suffix);
+  }
 
   base::Runtime& runtime;
   datastore::Store& store;

@@ -34,6 +34,7 @@ struct ApiServerOptions {
   std::string token, agent_token;            // given secrets; empty: made on first start (agent_token: the same as token)
   uint16_t node_port_first = 30000, node_port_last = 32767;
   size_t max_reads = 400, max_writes = 200;  // requests in flight, long-running ones apart
+  std::function<std::string(size_t)> name_suffix;  // what makes generated names unique; empty: at random
   bool listen = true;                        // false: only in process (tests)
 };
 

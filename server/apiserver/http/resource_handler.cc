@@ -46,7 +46,15 @@ Result<Call> call_of(const Exchange& x, std::string_view options_kind) {
   if (call.field_manager.size() > 128)
     return base::invalid(std::string(options_kind) + ".meta.k8s.io", "", {{"FieldValueTooLong", "Too long: may not be more than 128 bytes", "fieldManager"}});
   TRY(call.dry_run, dry_run(x.request.query.get("dryRun"), options_kind));
-  TRY(call.validation, api::parse_field_validation(x.request.query.get("fieldValidation")));
+  for (unsigned char c : call.field_manager)
+    if (c < 0x20 || c == 0x7f)
+      return base::invalid(std::string(options_kind) + ".meta.k8s.io", "",
+                           {invalid_value("fieldManager", value(call.field_manager), "should only contain printable characters")});
+  std::string_view validation = x.request.query.get("fieldValidation");
+  auto mode = api::parse_field_validation(validation);
+  if (!mode)
+    return base::invalid(std::string(options_kind) + ".meta.k8s.io", "", {not_supported("fieldValidation", validation, {"", "Ignore", "Strict", "Warn"})});
+  call.validation = *mode;
   call.force = x.request.query.flag("force");
   return call;
 }
@@ -79,6 +87,7 @@ Result<ListRequest> list_request(const Exchange& x, const ResourceInfo& r) {
   out.continue_token = q.get("continue");
   out.resource_version = q.get("resourceVersion");
   out.version_match = q.get("resourceVersionMatch");
+  if (q.has("sendInitialEvents")) out.initial_events = q.flag("sendInitialEvents");
   return out;
 }
 
@@ -107,6 +116,9 @@ Result<DeleteRequest> delete_request(const Exchange& x, Call& call, const std::s
       if (!g->is_int64()) return base::bad_request("DeleteOptions: gracePeriodSeconds must be a number");
       out.grace_seconds = g->get_int64();
     }
+    std::string_view kind = base::get_string(v, "kind");
+    if (!v.is_object() || (!kind.empty() && kind != "DeleteOptions"))
+      return base::bad_request("decoded object cannot be converted to DeleteOptions");
     if (std::string_view p = base::get_string(v, "propagationPolicy"); !p.empty()) out.propagation = p;
     if (const value* o = base::find(v, "orphanDependents"); o && o->is_bool()) {
       out.orphan_dependents_set = true;
@@ -121,7 +133,7 @@ Result<DeleteRequest> delete_request(const Exchange& x, Call& call, const std::s
       }
   }
   if (!out.propagation.empty() && out.propagation != "Background" && out.propagation != "Foreground" && out.propagation != "Orphan")
-    return base::invalid("DeleteOptions.meta.k8s.io", "", {not_supported("propagationPolicy", out.propagation, {"Background", "Foreground", "Orphan"})});
+    return base::invalid("DeleteOptions.meta.k8s.io", "", {not_supported("propagationPolicy", out.propagation, {"Foreground", "Background", "Orphan", "nil"})});
   if (!out.propagation.empty() && out.orphan_dependents_set)
     return base::invalid("DeleteOptions.meta.k8s.io", "",
                          {invalid_value("propagationPolicy", value(out.propagation), "orphanDependents and deletionPropagation cannot be both set")});

@@ -3,8 +3,8 @@
 namespace server {
 
 base::json::object status_object(const base::Error& e) {
-  base::json::object out{{"kind", "Status"}, {"apiVersion", "v1"}, {"metadata", base::json::object{}}, {"status", "Failure"}, {"message", e.message},
-                         {"reason", e.reason}};
+  base::json::object out{{"kind", "Status"}, {"apiVersion", "v1"}, {"metadata", base::json::object{}}, {"status", "Failure"}, {"message", e.message}};
+  if (!e.reason.empty()) out["reason"] = e.reason;
   base::json::object details;
   if (!e.name.empty()) details["name"] = e.name;
   // "deployments.apps" is the group behind the first dot; a kind ("Deployment") has none.

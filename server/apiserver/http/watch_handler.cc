@@ -167,7 +167,7 @@ Task<> ResourceHandler::watch(Exchange& x, const ResourceInfo& r, std::string ns
   request.resource_version = list->resource_version;
   request.version_match = list->version_match;
   request.bookmarks = q.flag("allowWatchBookmarks");
-  if (q.has("sendInitialEvents")) request.initial_events = q.flag("sendInitialEvents");
+  request.initial_events = list->initial_events;
   base::Duration time = default_timeout();
   if (std::string_view text = q.get("timeoutSeconds"); !text.empty()) {
     int64_t seconds = 0;

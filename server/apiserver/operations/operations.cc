@@ -20,8 +20,9 @@ using base::json::value;
 
 Result<value> Operations::decode(const Body& body, const Call& call, std::vector<std::string>& problems) const {
   if (body.form == Body::Form::protobuf || api::has_protobuf_envelope(body.text)) return api::from_protobuf(body.text);
-  if (body.form == Body::Form::yaml) return api::parse_yaml(body.text);
-  if (call.validation == api::FieldValidation::ignore) return base::parse_json(body.text);
+  const bool strictly = call.validation != api::FieldValidation::ignore;
+  if (body.form == Body::Form::yaml) return strictly ? api::parse_yaml_strictly(body.text, problems) : api::parse_yaml(body.text);
+  if (!strictly) return base::parse_json(body.text);
   return api::parse_json_strictly(body.text, problems);
 }
 
@@ -100,10 +101,18 @@ bool Operations::restrict_change(const std::string& subresource, object& now, co
   return true;
 }
 
-Registry::Change Operations::adopting(Target t, Call& call, std::function<Result<value>(const value&)> change) const {
-  return [t, &call, change = std::move(change)](const value& live) -> Result<value> {
+Registry::Change Operations::adopting(Target t, Call& call, std::function<Result<value>(const value&)> change, std::vector<std::string> problems) const {
+  return [t, &call, change = std::move(change), problems = std::move(problems)](const value& live) -> Result<value> {
     TRY(value now, change(live));
-    CHECK_OK(adopt(t, call, now, {}));
+    std::string text = base::to_text(now);
+    if (auto adopted = adopt(t, call, now, problems); !adopted) {
+      // Fields that are wrong are the patch's fault.
+      std::string_view why = adopted.error().message;
+      std::string mark = fmt::format("cannot be handled as a {}: ", t.resource->kind->kind);
+      size_t at = why.find(mark);
+      if (at == why.npos || why.find("conversion") != why.npos) return std::unexpected(std::move(adopted).error());
+      return base::invalid("", "", {invalid_value("patch", value(text), why.substr(at + mark.size()))});
+    }
     restrict_change(t.subresource, now.as_object(), live.as_object());
     return now;
   };
@@ -118,6 +127,8 @@ bool is_system(const std::string& subresource) {
 Task<Result<Reply>> Operations::update(Target t, Call& call, Body body) {
   std::vector<std::string> problems;
   CO_TRY(value v, decode(body, call, problems));
+  if (v.is_object() && text_of(metadata_of(std::as_const(v).get_object()), "name").empty())
+    co_return base::bad_request(fmt::format("the name of the object ({} based on URL) was undeterminable: name must be provided", t.name));
   if (t.subresource == "scale") co_return co_await put_scale(std::move(t), call, [v](value) -> Result<value> { return v; });
   CO_CHECK_OK(adopt(t, call, v, std::move(problems)));
   const bool absent = !registry_.store().get(t.resource->key(t.ns, t.name));
@@ -138,7 +149,11 @@ Task<Result<Reply>> Operations::update(Target t, Call& call, Body body) {
 
 Task<Result<Reply>> Operations::patch(Target t, Call& call, api::PatchType type, Body body) {
   if (type == api::PatchType::apply) co_return co_await apply(std::move(t), call, std::move(body));
-  CO_TRY(value p, body.form == Body::Form::yaml ? api::parse_yaml(body.text) : base::parse_json(body.text));
+  std::vector<std::string> problems;
+  const bool names_fields = type != api::PatchType::json && call.validation != api::FieldValidation::ignore;
+  CO_TRY(value p, body.form == Body::Form::yaml ? api::parse_yaml(body.text)
+                  : names_fields                ? api::parse_json_strictly(body.text, problems)
+                                                : base::parse_json(body.text));
   const api::Type* schema = t.resource->kind->type;
   if (t.subresource == "scale") {
     const api::Kind* scale = api::Schema::builtin().kind("autoscaling", "v1", "Scale");
@@ -155,7 +170,7 @@ Task<Result<Reply>> Operations::patch(Target t, Call& call, api::PatchType type,
   if (t.subresource == "scale") co_return co_await put_scale(std::move(t), call, [patched](value scale) { return patched(scale); });
   Registry::UpdateOptions options;
   options.system = is_system(t.subresource);
-  Registry::Change change = adopting(t, call, patched);
+  Registry::Change change = adopting(t, call, patched, std::move(problems));
   CO_TRY(RecordPtr record, co_await registry_.update(t, call, options, change));
   std::sort(call.warnings.begin(), call.warnings.end());
   call.warnings.erase(std::unique(call.warnings.begin(), call.warnings.end()), call.warnings.end());
@@ -170,11 +185,18 @@ Task<Result<Reply>> Operations::apply(Target t, Call& call, Body body) {
   if (api::has_protobuf_envelope(body.text)) {
     CO_TRY(applied, api::from_protobuf(body.text));
   } else {
-    CO_TRY(applied, api::parse_yaml(body.text));
+    CO_TRY(applied, api::parse_yaml_strictly(body.text, problems));
   }
   if (!applied.is_object()) co_return base::bad_request("the applied configuration is not an object");
+  if (t.subresource == "scale") co_return co_await apply_scale(std::move(t), call, std::move(applied));
   if (const value* m = metadata_of(applied.as_object()).if_contains("managedFields"); m && !m->is_null())
     co_return base::bad_request("metadata.managedFields must be nil");
+  if (std::string why = api::check_applied(*t.resource->kind->type, applied); !why.empty())
+    co_return base::fail(500, "", fmt::format("failed to create typed patch object ({}/{}; {}, Kind={}): {}", t.ns, t.name,
+                                              t.resource->group.empty() ? "/" + t.resource->version : t.resource->api_version, t.resource->kind->kind, why));
+  if (call.validation == api::FieldValidation::ignore) problems.clear();
+  if (call.validation == api::FieldValidation::strict && !problems.empty())
+    co_return base::bad_request(fmt::format("error strict decoding YAML: yaml: unmarshal errors:\n  {}", fmt::join(problems, "\n  ")));
   CO_CHECK_OK(adopt(t, call, applied, std::move(problems)));
   const std::string version(text_of(metadata_of(applied.as_object()), "resourceVersion"));
   const std::string uid(text_of(metadata_of(applied.as_object()), "uid"));
@@ -192,6 +214,7 @@ Task<Result<Reply>> Operations::apply(Target t, Call& call, Body body) {
   const bool absent = !registry_.store().get(t.resource->key(t.ns, t.name));
   if (absent) {
     if (!t.subresource.empty()) co_return base::not_found(t.resource->qualified, t.name);
+    if (!version.empty() && version != "0") co_return modified_meanwhile(*t.resource, t.name);
     if (!uid.empty()) co_return base::conflict(t.resource->qualified, t.name, fmt::format("uid mismatch: the provided object specified uid {}, and no existing object was found", uid));
     CO_TRY(value made, api::apply(*t.resource->kind, value(), applied, manager, call.force));
     auto stored = co_await store_new(t, call, std::move(made));
@@ -216,7 +239,8 @@ Task<Result<Reply>> Operations::remove(Target t, Call& call, DeleteRequest q) {
   std::string name = t.name;
   CO_TRY(DeleteAnswer answer, co_await registry_.remove(std::move(t), call, q));
   if (!answer.gone || r->deletion_returns_object) {
-    int status = !answer.gone && q.propagation == "Foreground" ? 202 : 200;
+    const bool with_dependents = q.propagation == "Foreground" || (q.orphan_dependents_set && !q.orphan_dependents);
+    int status = !answer.gone && with_dependents ? 202 : 200;
     co_return reply(r, answer.record, status);
   }
   co_return Reply{200, base::make_bytes(deleted_text(r->group, r->resource, name, attributes_of(*answer.record).uid)), nullptr};
@@ -224,8 +248,11 @@ Task<Result<Reply>> Operations::remove(Target t, Call& call, DeleteRequest q) {
 
 Task<Result<Reply>> Operations::remove_collection(Target t, Call& call, DeleteRequest q, ListRequest selected) {
   CO_TRY(ListAnswer found, co_await registry_.list(t.resource, t.ns, std::move(selected)));
-  std::string text = fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":{{"resourceVersion":"{}"}},"items":[)", t.resource->kind->list_kind,
-                                 t.resource->api_version, found.revision);
+  object meta{{"resourceVersion", std::to_string(found.revision)}};
+  if (!found.continue_token.empty()) meta["continue"] = found.continue_token;
+  if (found.remaining > 0) meta["remainingItemCount"] = found.remaining;
+  std::string text = fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":{},"items":[)", t.resource->kind->list_kind, t.resource->api_version,
+                                 base::to_text(meta));
   bool first = true;
   for (const RecordPtr& record : found.records) {
     Target one = t;

@@ -47,11 +47,13 @@ class Operations {
   Reply reply(const ResourceInfo* resource, const RecordPtr& record, int status = 200) const;
   Task<Result<Reply>> store_new(Target target, Call& call, base::json::value object);
   Task<Result<Reply>> apply(Target target, Call& call, Body body);
-  Registry::Change adopting(Target target, Call& call, std::function<Result<base::json::value>(const base::json::value& live)> change) const;
+  Registry::Change adopting(Target target, Call& call, std::function<Result<base::json::value>(const base::json::value& live)> change,
+                            std::vector<std::string> problems) const;
 
   // Subresources and virtual resources, each in its own file.
   Task<Result<Reply>> get_scale(Target target);
   Task<Result<Reply>> put_scale(Target target, Call& call, std::function<Result<base::json::value>(base::json::value scale)> change);
+  Task<Result<Reply>> apply_scale(Target target, Call& call, base::json::value scale);
   Task<Result<Reply>> bind(Target target, Call& call, base::json::value binding);
   Task<Result<Reply>> evict(Target target, Call& call, base::json::value eviction);
   Task<Result<Reply>> request_token(Target target, Call& call, base::json::value request);

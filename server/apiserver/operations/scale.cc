@@ -1,7 +1,9 @@
 // The scale subresource: autoscaling/v1 Scale over spec.replicas of Deployments, ReplicaSets, StatefulSets and ReplicationControllers.
 #include <fmt/format.h>
 
+#include "api/apply.h"
 #include "api/selector.h"
+#include "base/time.h"
 #include "server/apiserver/operations/operations.h"
 #include "server/apiserver/registry/write.h"
 
@@ -58,6 +60,32 @@ Task<Result<Reply>> Operations::put_scale(Target t, Call& call, std::function<Re
       else meta[field] = wanted;
     }
     return now;
+  };
+  t.subresource.clear();
+  CO_TRY(RecordPtr record, co_await registry_.update(t, call, options, set));
+  CO_TRY(value live, registry_.decode(*t.resource, *record));
+  co_return Reply{200, scale_text(live), nullptr};
+}
+
+// The replicas a Scale states, as if the object itself had been applied with them: ownership is kept there.
+Task<Result<Reply>> Operations::apply_scale(Target t, Call& call, value scale) {
+  const std::string version(base::get_string(scale, "apiVersion")), kind_said(base::get_string(scale, "kind"));
+  if (version != "autoscaling/v1" || kind_said != "Scale")
+    co_return base::bad_request(fmt::format("the API version and kind in the data ({}, {}) do not match the expected ones (autoscaling/v1, Scale)", version, kind_said));
+  const value* n = base::find(scale, "spec.replicas");
+  if (n && !n->is_null() && !n->is_int64()) co_return base::bad_request("Scale: spec.replicas must be a number");
+  if (n && n->is_int64() && n->get_int64() < 0)
+    co_return base::invalid("Scale.autoscaling", t.name, {invalid_value("spec.replicas", *n, "must be greater than or equal to 0")});
+  object wanted{{"apiVersion", t.resource->api_version}, {"kind", t.resource->kind->kind}, {"metadata", object{{"name", t.name}}}};
+  if (n && n->is_int64()) wanted["spec"] = object{{"replicas", *n}};
+  const api::Manager manager{call.field_manager, "scale", base::now_rfc3339()};
+  call.from_apply = true;
+  Registry::UpdateOptions options;
+  options.from_apply = true;
+  options.uid = base::get_string(scale, "metadata.uid");
+  options.resource_version = base::get_string(scale, "metadata.resourceVersion");
+  Registry::Change set = [kind = t.resource->kind, applied = value(std::move(wanted)), manager, force = call.force](const value& live) {
+    return api::apply(*kind, live, applied, manager, force);
   };
   t.subresource.clear();
   CO_TRY(RecordPtr record, co_await registry_.update(t, call, options, set));

@@ -21,9 +21,10 @@ Result<> adopt(const Target& t, Call& call, value& v, std::vector<std::string> p
   if (version.empty()) version = r.api_version;
   if (kind.empty()) kind = r.kind->kind;
   if (version != r.api_version || kind != r.kind->kind)
-    return base::bad_request(fmt::format("{} in version \"{}\" cannot be handled as a {}: the API version in the data ({}) does not match the expected API version ({})", kind,
-                                         version, r.kind->kind, version == r.api_version ? version + ", Kind=" + kind : version,
-                                         version == r.api_version ? r.api_version + ", Kind=" + r.kind->kind : r.api_version));
+    return base::bad_request(
+        version != r.api_version
+            ? fmt::format("the API version in the data ({}) does not match the expected API version ({})", version, r.api_version)
+            : fmt::format("{0} in version \"{1}\" cannot be handled as a {2}: converting ({1}.{0}) to ({1}.{2}): unknown conversion", kind, r.version, r.kind->kind));
   CHECK_OK(api::prune(*r.kind, v, problems));
   CHECK_OK(api::enforce(call.validation, *r.kind, problems));
   if (call.validation == api::FieldValidation::warn)
@@ -38,7 +39,7 @@ Result<> adopt(const Target& t, Call& call, value& v, std::vector<std::string> p
       return base::bad_request(fmt::format("the namespace of the provided object does not match the namespace sent on the request"));
     meta["namespace"] = t.ns;
   } else if (!ns.empty()) {
-    return base::bad_request("namespace may not be set on a cluster-scoped object");
+    meta.erase("namespace");  // as in Kubernetes: the scope is that of the request
   }
   if (!t.name.empty()) {
     if (!name.empty() && name != t.name)
@@ -77,13 +78,15 @@ Task<Result<RecordPtr>> Registry::create(Target t, Call& call, value v) {
   const ResourceInfo& s = *r.stored;
   if (r.conversion) r.conversion->to_stored(v.as_object());
   object& o = v.as_object();
+  if (std::string_view version = text_of(metadata_of(o), "resourceVersion"); !version.empty() && version != "0")
+    co_return base::bad_request("resourceVersion should not be set on objects to be created");
   if (s.has_status && !s.strategy->keeps_status_on_create()) o["status"] = object{};
   object& meta = metadata_of(o);  // after what inserts into o
   std::string prefix(text_of(meta, "generateName"));
   bool generate = text_of(meta, "name").empty() && !prefix.empty();
   constexpr size_t suffix = 5, longest = 63;
   if (prefix.size() > longest - suffix) prefix.resize(longest - suffix);
-  if (generate) meta["name"] = prefix + base::random_suffix(suffix);
+  if (generate) meta["name"] = prefix + name_suffix_(suffix);
   fill_new(meta, s.namespaced ? t.ns : std::string(), s.has_generation);
   CO_CHECK_OK(check_namespace(store_, r, t.ns, text_of(meta, "name")));
   api::apply_defaults(*s.kind, v);
@@ -95,6 +98,10 @@ Task<Result<RecordPtr>> Registry::create(Target t, Call& call, value v) {
     value attempt_value = v;
     object& a = attempt_value.as_object();
     std::string name(text_of(metadata_of(a), "name"));
+    // The writer owns what it said and its defaults, not what admission and allocation add.
+    api::normalise(*s.kind->type, attempt_value);
+    if (!call.field_manager.empty() && !call.from_apply)
+      api::track_update(*s.kind, value(), attempt_value, {call.field_manager, {}, base::now_rfc3339()});
     WriteAttempt attempt{s, store_, call, t.ns, name, {}, {}, number};
     Admit admit{Operation::create, attempt, &attempt_value, nullptr};
     CO_CHECK_OK(co_await run_admission(admit, true));
@@ -106,8 +113,6 @@ Task<Result<RecordPtr>> Registry::create(Target t, Call& call, value v) {
     s.strategy->validate_create(attempt, a, causes);
     CO_CHECK_OK(check_causes(s, name, std::move(causes)));
     CO_CHECK_OK(co_await run_admission(admit, false));
-    if (!call.field_manager.empty() && !call.from_apply)
-      api::track_update(*s.kind, value(), attempt_value, {call.field_manager, {}, base::now_rfc3339()});
     std::string key = s.key(t.ns, name);
     if (call.dry_run) {
       if (store_.get(key)) co_return base::already_exists(r.qualified, name);
@@ -120,8 +125,14 @@ Task<Result<RecordPtr>> Registry::create(Target t, Call& call, value v) {
     if (written) co_return std::move(written->front());
     if (!base::is_conflict(written.error())) co_return std::unexpected(std::move(written).error());
     if (lost_race(written.error(), key)) {
-      if (!generate || ++name_tries >= names) co_return base::already_exists(r.qualified, name);
-      metadata_of(v.as_object())["name"] = prefix + base::random_suffix(suffix);
+      if (!generate) co_return base::already_exists(r.qualified, name);
+      if (++name_tries >= names) {
+        base::Error e = base::already_exists(r.qualified, name).error();
+        e.message += ", the server was not able to generate a unique name for the object";
+        e.retry_after_seconds = 1;
+        co_return std::unexpected(std::move(e));
+      }
+      metadata_of(v.as_object())["name"] = prefix + name_suffix_(suffix);
     }
   }
   co_return base::internal(fmt::format("{} \"{}\" could not be written: too many changes at the same time", r.qualified, text_of(metadata_of(v.as_object()), "name")));

@@ -181,6 +181,20 @@ void fill_new(object& meta, std::string_view ns, bool has_generation) {
   if (has_generation) meta["generation"] = 1;
 }
 
+void check_system_fields(const object& meta, const object& old, std::vector<base::Cause>& causes) {
+  for (std::string_view name : {"creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"}) {
+    const value* now = meta.if_contains(name);
+    const value* before = old.if_contains(name);
+    if (!now || now->is_null() || (before && *before == *now)) continue;
+    if (now->is_string() && before && before->is_string()) {
+      // One moment can be written in several ways.
+      auto a = base::parse_rfc3339(now->get_string()), b = base::parse_rfc3339(before->get_string());
+      if (a && b && *a == *b) continue;
+    }
+    causes.push_back(invalid_value(fmt::format("metadata.{}", name), *now, "field is immutable"));
+  }
+}
+
 void keep_system_fields(object& meta, const object& old) {
   for (std::string_view name : {"uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName", "namespace"}) {
     if (const value* v = old.if_contains(name)) meta[name] = *v;
@@ -222,6 +236,13 @@ bool is_qualified_name(std::string_view s) {
 
 void validate_metadata(const object& meta, bool namespaced, NameRule rule, std::vector<base::Cause>& causes) {
   std::string_view name = text_of(meta, "name");
+  if (std::string prefix(text_of(meta, "generateName")); !prefix.empty()) {
+    // What follows makes a trailing dash good.
+    if (prefix.back() == '-' && prefix.size() > 1) prefix.back() = 'a';
+    std::vector<base::Cause> found;
+    check_name(prefix, rule, "metadata.generateName", found);
+    for (base::Cause& c : found) causes.push_back(std::move(c));
+  }
   if (name.empty()) causes.push_back(required("metadata.name", "name or generateName is required"));
   else check_name(name, rule, "metadata.name", causes);
   if (namespaced && text_of(meta, "namespace").empty()) causes.push_back(required("metadata.namespace"));
@@ -234,19 +255,21 @@ void validate_metadata(const object& meta, bool namespaced, NameRule rule, std::
 void validate_metadata_update(const object& meta, const object& old, std::vector<base::Cause>& causes) {
   if (old.contains("deletionTimestamp")) {
     std::set<std::string> before = finalizer_set(old);
-    base::json::array added;
+    std::string added;
     for (const std::string& f : finalizer_set(meta))
-      if (!before.contains(f)) added.emplace_back(f);
+      if (!before.contains(f)) added += fmt::format("{}\"{}\"", added.empty() ? "" : ", ", f);
     if (!added.empty())
       causes.push_back(forbidden_field("metadata.finalizers",
-                                       fmt::format("no new finalizers can be added if the object is being deleted, found new finalizers {}",
-                                                   base::to_text(value(added)))));
+                                       fmt::format("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                                                   added)));
   }
   for (std::string_view name : {"name", "namespace", "uid", "creationTimestamp"}) {
     std::string_view now = text_of(meta, name), before = text_of(old, name);
     if (now != before) causes.push_back(invalid_value(fmt::format("metadata.{}", name), value(now), "field is immutable"));
   }
 }
+
+bool has_finalizer(const object& meta, std::string_view name) { return finalizer_set(meta).contains(std::string(name)); }
 
 bool has_finalizers(const object& meta) {
   const value* list = meta.if_contains("finalizers");

@@ -19,6 +19,8 @@ std::string_view text_of(const base::json::object& object, std::string_view name
 
 // For a new object: uid, creationTimestamp, no resourceVersion, generation, managed deletion fields removed.
 void fill_new(base::json::object& meta, std::string_view ns, bool has_generation);
+// Causes for moments of an object's life that a client says differently. Absent ones are no change.
+void check_system_fields(const base::json::object& meta, const base::json::object& old, std::vector<base::Cause>& causes);
 // Puts back what a client cannot change on update: uid, creationTimestamp, generation, deletion fields, generateName, selfLink.
 void keep_system_fields(base::json::object& meta, const base::json::object& old);
 
@@ -30,6 +32,7 @@ bool is_dns_subdomain(std::string_view s);
 bool is_qualified_name(std::string_view s);
 bool is_label_value(std::string_view s);
 
+bool has_finalizer(const base::json::object& meta, std::string_view name);
 bool has_finalizers(const base::json::object& meta);
 // Adds or removes one entry of metadata.finalizers.
 void set_finalizer(base::json::object& meta, std::string_view name, bool present);

@@ -21,11 +21,13 @@ Result<Revision> parse_revision(std::string_view text) {
 
 Task<Result<>> wait_for_revision(const datastore::Store& store, Revision wanted) {
   if (store.revision() >= wanted) co_return Result<>{};
-  auto deadline = base::Clock::now() + std::chrono::seconds(3);
-  while (base::Clock::now() < deadline) {
-    co_await base::sleep_for(std::chrono::milliseconds(50));
-    if (store.revision() >= wanted) co_return Result<>{};
-  }
+  // A list at that state, of nothing, is answered when the state is there.
+  datastore::ListOptions options;
+  options.limit = 1;
+  options.at = wanted;
+  auto there = co_await store.list("/none/", options);
+  if (store.revision() >= wanted) co_return Result<>{};
+  if (!there && there.error().code != 504) co_return std::unexpected(std::move(there).error());
   base::Error e = base::timeout(fmt::format("Too large resource version: {}, current: {}", wanted, store.revision())).error();
   e.causes.push_back({"ResourceVersionTooLarge", "Too large resource version", {}});
   e.retry_after_seconds = 1;
@@ -60,7 +62,41 @@ std::string stored_field(const ResourceInfo& r, const std::string& field) {
   return field;
 }
 
+// Kinds whose fields Kubernetes converts one by one complain of an unknown one in their own words, the others name what every kind has.
+std::string unknown_field(const ResourceInfo& r, bool has_own, const std::string& field) {
+  if (r.group == "batch" && r.resource == "jobs") return fmt::format("field label \"{}\" not supported for Job", field);
+  if (has_own) return fmt::format("field label not supported: {}", field);
+  return fmt::format("\"{}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", field);
+}
+
+base::Failure bad_options(base::Cause cause) { return base::invalid("ListOptions.meta.k8s.io", "", {std::move(cause)}); }
+
 }  // namespace
+
+Result<> check_list_options(const ListRequest& q) {
+  if (q.initial_events.has_value()) return bad_options(forbidden_field("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+  if (q.version_match.empty()) return {};
+  if (q.resource_version.empty())
+    return bad_options(forbidden_field("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+  if (!q.continue_token.empty())
+    return bad_options(forbidden_field("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"));
+  if (q.version_match != "Exact" && q.version_match != "NotOlderThan")
+    return bad_options(not_supported("resourceVersionMatch", q.version_match, {"Exact", "NotOlderThan", ""}));
+  if (q.version_match == "Exact" && q.resource_version == "0")
+    return bad_options(forbidden_field("resourceVersionMatch", "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+  return {};
+}
+
+Result<> check_watch_options(const WatchRequest& q) {
+  if (!q.initial_events.has_value()) {
+    if (q.version_match.empty()) return {};
+    return bad_options(forbidden_field("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+  }
+  if (q.version_match.empty())
+    return bad_options(forbidden_field("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+  if (q.version_match != "NotOlderThan") return bad_options(not_supported("resourceVersionMatch", q.version_match, {"NotOlderThan"}));
+  return {};
+}
 
 Result<Selection> parse_selection(const ResourceInfo& r, std::string_view labels, std::string_view fields) {
   Selection out;
@@ -77,8 +113,8 @@ Result<Selection> parse_selection(const ResourceInfo& r, std::string_view labels
     for (const auto& q : parsed->requirements()) {
       std::string field = stored_field(r, q.field);
       if (field != "metadata.name" && field != "metadata.namespace" && std::find(known.begin(), known.end(), field) == known.end())
-        return base::bad_request(fmt::format("Unable to find \"{}, Resource={}\" that match label selector \"{}\", field selector \"{}\": field label not supported: {}",
-                                             r.group.empty() ? "/v1" : r.api_version, r.resource, labels, fields, q.field));
+        return base::bad_request(fmt::format("Unable to find \"{}, Resource={}\" that match label selector \"{}\", field selector \"{}\": {}",
+                                             r.group.empty() ? "/v1" : r.api_version, r.resource, labels, fields, unknown_field(r, !known.empty(), q.field)));
       rewritten += fmt::format("{}{}{}{}", rewritten.empty() ? "" : ",", field, q.equal ? "=" : "!=", q.value);
     }
     if (r.stored == &r) {
@@ -99,15 +135,7 @@ Result<RecordPtr> Registry::get(const Target& t) const {
 Task<Result<ListAnswer>> Registry::list(const ResourceInfo* r, std::string ns, ListRequest q) const {
   const std::string prefix = r->collection(ns);
   datastore::ListOptions options;
-  if (!q.version_match.empty()) {
-    if (q.version_match != "Exact" && q.version_match != "NotOlderThan")
-      co_return base::bad_request(fmt::format("resourceVersionMatch: Unsupported value: \"{}\": supported values: \"Exact\", \"NotOlderThan\"", q.version_match));
-    if (q.resource_version.empty())
-      co_return base::bad_request("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided");
-    if (!q.continue_token.empty()) co_return base::bad_request("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided");
-    if (q.version_match == "Exact" && q.resource_version == "0")
-      co_return base::bad_request("resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
-  }
+  CO_CHECK_OK(check_list_options(q));
   if (!q.continue_token.empty()) {
     if (!q.resource_version.empty() && q.resource_version != "0")
       co_return base::bad_request("specifying resource version is not allowed when using continue");

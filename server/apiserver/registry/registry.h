@@ -11,6 +11,7 @@
 
 #include "api/client.h"
 #include "api/selector.h"
+#include "base/bytes.h"
 #include "datastore/store.h"
 #include "server/apiserver/registry/admission.h"
 #include "server/apiserver/registry/attributes.h"
@@ -42,6 +43,7 @@ struct ListRequest {
   Selection selection;
   size_t limit = 0;
   std::string continue_token, resource_version, version_match;  // as in the query
+  std::optional<bool> initial_events;                           // for watches only: refused
 };
 struct ListAnswer {
   std::vector<RecordPtr> records;
@@ -79,6 +81,10 @@ class WatchSession {
   bool namespaced_ = false;
 };
 
+// 422 for combinations of options that mean nothing.
+Result<> check_list_options(const ListRequest& request);
+Result<> check_watch_options(const WatchRequest& request);
+
 struct DeleteAnswer {
   RecordPtr record;   // the object as it was, or as it is now when it lives on
   bool gone = false;
@@ -114,6 +120,9 @@ class Registry {
   // Text of a record in the resource's version: the stored bytes for most.
   Bytes present(const ResourceInfo& resource, const RecordPtr& record) const;
 
+  // What makes names of generateName unique; tests force collisions.
+  void set_name_suffix(std::function<std::string(size_t)> make) { name_suffix_ = std::move(make); }
+
   datastore::Store& store() const { return store_; }
   const Resources& resources() const { return resources_; }
 
@@ -123,10 +132,11 @@ class Registry {
   datastore::Store& store_;
   const Resources& resources_;
   AdmissionChain& admission_;
+  std::function<std::string(size_t)> name_suffix_ = base::random_suffix;
 };
 
 // The object a request body holds, checked to be of the resource's kind and in the target's namespace and name; fields unknown to the type are
-// removed, and refused or warned of as the call says.
+// removed, and refused or warned of as the call says. `problems`: what decoding found, for the same end.
 Result<> adopt(const Target& target, Call& call, base::json::value& object, std::vector<std::string> problems);
 
 }  // namespace server

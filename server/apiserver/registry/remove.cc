@@ -22,7 +22,13 @@ Result<> check_preconditions(const ResourceInfo& r, const std::string& name, con
 }
 
 // Finalizers that make the garbage collector orphan dependents, or delete them first.
-void set_propagation(object& meta, const DeleteRequest& q) {
+void set_propagation(const ResourceInfo& r, object& meta, const DeleteRequest& q) {
+  if (r.group.empty() && r.resource == "events") return;  // nothing depends on them
+  // Said by nobody and not by the object either: old kinds keep what they made.
+  if (q.propagation.empty() && !q.orphan_dependents_set) {
+    if (r.orphans_by_default && !has_finalizer(meta, "foregroundDeletion")) set_finalizer(meta, "orphan", true);
+    return;
+  }
   if (q.propagation == "Orphan" || (q.orphan_dependents_set && q.orphan_dependents)) {
     set_finalizer(meta, "orphan", true);
     set_finalizer(meta, "foregroundDeletion", false);
@@ -41,6 +47,9 @@ Task<Result<DeleteAnswer>> Registry::remove(Target t, Call& call, DeleteRequest 
   const ResourceInfo& r = *t.resource;
   const ResourceInfo& s = *r.stored;
   const std::string key = r.key(t.ns, t.name);
+  if (s.orphans_by_default && s.resource == "jobs" && q.propagation.empty() && !q.orphan_dependents_set)
+    call.warnings.push_back("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+                            "propagationPolicy=Orphan to suppress this warning");
   for (int number = 0; number < most_attempts; ++number) {
     RecordPtr live = store_.get(key);
     if (!live) co_return base::not_found(r.qualified, t.name);
@@ -55,10 +64,11 @@ Task<Result<DeleteAnswer>> Registry::remove(Target t, Call& call, DeleteRequest 
     value now = before;
     object& n = now.get_object();
     object& meta = metadata_of(n);
-    set_propagation(meta, q);
+    set_propagation(s, meta, q);
     const bool deleting = attributes_of(*live).deleting;
     const int64_t pending = base::get_int(before, "metadata.deletionGracePeriodSeconds");
     int64_t grace = s.strategy->grace(b, q).value_or(0);
+    if (grace < 0) grace = 1;
     // Grace can only become shorter.
     if (deleting && pending > 0 && (!q.grace_seconds || grace > pending)) grace = pending;
     if (deleting && pending == 0) grace = 0;

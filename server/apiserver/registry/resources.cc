@@ -75,6 +75,7 @@ Resources::Resources(const std::function<const Strategy*(std::string_view, std::
     r.has_status = !r.is_virtual && kind.type->field("status") != nullptr;
     r.has_generation = has_generation(r);
     r.deletion_returns_object = returns_object(r);
+    r.orphans_by_default = one_of(r, {{"batch", "jobs"}, {"", "replicationcontrollers"}});
     r.name_rule = name_rule(r);
     r.subresources = subresources(r);
     if (metrics) r.verbs = {"get", "list"};

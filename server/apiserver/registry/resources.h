@@ -35,6 +35,7 @@ struct ResourceInfo {
   bool has_status = false;     // a status subresource
   bool has_generation = false;
   bool deletion_returns_object = false;
+  bool orphans_by_default = false;  // a deletion without propagation policy leaves dependents
   NameRule name_rule = NameRule::subdomain;
   std::vector<std::string> verbs, subresources;
   const Strategy* strategy = nullptr;      // never null

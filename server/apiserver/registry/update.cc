@@ -27,7 +27,7 @@ Result<> check_preconditions(const ResourceInfo& r, const std::string& name, con
   std::string_view version = text_of(metadata_of(now), "resourceVersion");
   if (!version.empty() && version != "0" && version != revision) return modified_meanwhile(r, name);
   if (options.replace && (version.empty() || version == "0") && !r.stored->strategy->may_update_without_version())
-    return base::invalid(kind_name(r), name, {invalid_value("metadata.resourceVersion", value(version), "must be specified for an update")});
+    return base::invalid(kind_name(r), name, {{"FieldValueInvalid", "Invalid value: 0x0: must be specified for an update", "metadata.resourceVersion"}});
   return {};
 }
 
@@ -71,10 +71,12 @@ Task<Result<RecordPtr>> Registry::update(Target t, Call& call, UpdateOptions opt
       r.conversion->to_stored(now.as_object());
     }
     const object& b = before.get_object();
+    std::vector<base::Cause> causes;
     {
       object& n = now.get_object();
       put_member(n, "apiVersion", b);
       put_member(n, "kind", b);
+      check_system_fields(metadata_of(n), metadata_of(b), causes);
       keep_system_fields(metadata_of(n), metadata_of(b));
       if (text_of(metadata_of(n), "name") != t.name)
         co_return base::bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", text_of(metadata_of(n), "name"), t.name));
@@ -82,12 +84,15 @@ Task<Result<RecordPtr>> Registry::update(Target t, Call& call, UpdateOptions opt
     }
     api::apply_defaults(*s.kind, now);
     object& n = now.get_object();
+    // The writer owns what it changed, not what admission and allocation do then.
+    api::normalise(*s.kind->type, now);
+    if (!options.from_apply && !call.field_manager.empty())
+      api::track_update(*s.kind, before, now, {call.field_manager, options.manager_subresource.empty() ? t.subresource : options.manager_subresource, base::now_rfc3339()});
     WriteAttempt attempt{s, store_, call, t.ns, t.name, t.subresource, {}, number};
     Admit admit{Operation::update, attempt, &now, &before};
     CO_CHECK_OK(co_await run_admission(admit, true));
     CO_CHECK_OK(s.strategy->prepare_update(attempt, n, b));
     api::normalise(*s.kind->type, now);
-    std::vector<base::Cause> causes;
     validate_metadata(metadata_of(n), s.namespaced, s.name_rule, causes);
     validate_metadata_update(metadata_of(n), metadata_of(b), causes);
     for (base::Cause& c : api::validate_update(*s.kind, before, now, t.subresource)) causes.push_back(std::move(c));
@@ -98,8 +103,6 @@ Task<Result<RecordPtr>> Registry::update(Target t, Call& call, UpdateOptions opt
       const value* g = metadata_of(b).if_contains("generation");
       metadata_of(n)["generation"] = (g && g->is_int64() ? g->get_int64() : 0) + 1;
     }
-    if (!options.from_apply && !call.field_manager.empty())
-      api::track_update(*s.kind, before, now, {call.field_manager, options.manager_subresource.empty() ? t.subresource : options.manager_subresource, base::now_rfc3339()});
     const bool deleting = attributes_of(*live).deleting;
     const int64_t grace = base::get_int(before, "metadata.deletionGracePeriodSeconds");
     const bool go = deleting && grace == 0 && !has_finalizers(metadata_of(n)) && s.strategy->may_go(n);

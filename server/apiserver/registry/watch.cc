@@ -7,12 +7,7 @@
 namespace server {
 
 Task<Result<std::unique_ptr<WatchSession>>> Registry::watch(const ResourceInfo* r, std::string ns, WatchRequest q) {
-  if (q.initial_events.has_value() && q.version_match.empty())
-    co_return base::bad_request("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
-  if (!q.initial_events.has_value() && !q.version_match.empty())
-    co_return base::bad_request("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
-  if (!q.version_match.empty() && q.version_match != "NotOlderThan")
-    co_return base::bad_request("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+  CO_CHECK_OK(check_watch_options(q));
   Revision from = 0;
   if (!q.resource_version.empty()) {
     CO_TRY(from, parse_revision(q.resource_version));

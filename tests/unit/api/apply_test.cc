@@ -126,3 +126,66 @@ TEST_CASE("applying the same again changes nothing") {
   REQUIRE(again);
   CHECK(*again == v);
 }
+
+TEST_CASE("an item that is no longer applied goes as a whole unless somebody else holds it") {
+  value v = applied(nullptr, R"({"spec":{"template":{"spec":{"containers":[{"name":"a","image":"1"},{"name":"b","image":"1"}]}}}})");
+  // A controller sets one field in it: that does not make the item its own.
+  value now = v;
+  now.at_pointer("/spec/template/spec/containers/1").as_object()["image"] = "2";
+  api::track_update(deployment(), v, now, manager("controller"));
+  value without = applied(now, R"({"spec":{"template":{"spec":{"containers":[{"name":"a","image":"1"}]}}}})");
+  CHECK(base::find_array(without, "spec.template.spec.containers")->size() == 1);
+  // Another that applies it does.
+  now = applied(v, R"({"spec":{"template":{"spec":{"containers":[{"name":"b","tty":true}]}}}})", "other");
+  value held = applied(now, R"({"spec":{"template":{"spec":{"containers":[{"name":"a","image":"1"}]}}}})");
+  const auto* items = base::find_array(held, "spec.template.spec.containers");
+  REQUIRE(items->size() == 2);
+  const value& b = base::get_string(items->at(0), "name") == "b" ? items->at(0) : items->at(1);
+  CHECK(base::to_text(b) == R"({"name":"b","tty":true})");
+}
+
+TEST_CASE("lists are owned by item, by value or as a whole, maps by key, atomic structs as one") {
+  // Finalizers are a set, tolerations atomic, labels a map, a selector atomic.
+  value v = applied(nullptr, R"({"metadata":{"finalizers":["a/x"],"labels":{"l":"1"}},"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"spec":{"tolerations":[{"key":"k"}]}}}})");
+  CHECK(fields(v, "tool", "Apply") ==
+        R"({"f:metadata":{"f:finalizers":{"v:\"a/x\"":{}},"f:labels":{"f:l":{}}},"f:spec":{"f:selector":{},"f:template":{"f:spec":{"f:tolerations":{}}}}})");
+  v = applied(v, R"({"metadata":{"finalizers":["b/y"],"labels":{"m":"1"}}})", "other");
+  CHECK(base::to_text(*base::find(v, "metadata.finalizers")) == R"(["b/y","a/x"])");
+  auto r = api::apply(deployment(), v, parse(R"({"spec":{"selector":{"matchLabels":{"c":"d"}},"template":{"spec":{"tolerations":[{"key":"l"}]}}}})"), manager("other"), false);
+  REQUIRE_FALSE(r);
+  REQUIRE(r.error().causes.size() == 2);
+  CHECK(r.error().causes[0].field == ".spec.selector");
+  CHECK(r.error().causes[1].field == ".spec.template.spec.tolerations");
+  v = applied(v, R"({"metadata":{"labels":{"l":"1"}}})");
+  CHECK(base::to_text(*base::find(v, "metadata.finalizers")) == R"(["b/y"])");
+  CHECK(base::to_text(*base::find(v, "metadata.labels")) == R"({"l":"1","m":"1"})");
+  CHECK_FALSE(base::find(v, "spec.selector"));
+}
+
+TEST_CASE("keys with defaults tell items apart") {
+  const char* port = R"({"spec":{"template":{"spec":{"containers":[{"name":"c","ports":[{"containerPort":53},{"containerPort":53,"protocol":"UDP"}]}]}}}})";
+  value v = applied(nullptr, port);
+  std::string owned = fields(v, "tool", "Apply");
+  CHECK(owned.find(R"(k:{\"containerPort\":53,\"protocol\":\"TCP\"})") != std::string::npos);
+  CHECK(owned.find(R"(k:{\"containerPort\":53,\"protocol\":\"UDP\"})") != std::string::npos);
+  v = applied(v, R"({"spec":{"template":{"spec":{"containers":[{"name":"c","ports":[{"containerPort":53,"protocol":"TCP"}]}]}}}})");
+  CHECK(base::find_array(base::find_array(v, "spec.template.spec.containers")->at(0), "ports")->size() == 1);
+}
+
+TEST_CASE("nested items change value and key as their manager says") {
+  auto spec = [](std::string_view c) { return R"({"spec":{"template":{"spec":{"containers":[)" + std::string(c) + "]}}}}"; };
+  value v = applied(nullptr, spec(R"({"name":"a","env":[{"name":"x","value":"1"},{"name":"y","value":"1"}]})"));
+  v = applied(v, spec(R"({"name":"a","env":[{"name":"z","value":"1"},{"name":"y","value":"2"}]})"));
+  CHECK(base::to_text(*base::find(base::find_array(v, "spec.template.spec.containers")->at(0), "env")) == R"([{"name":"z","value":"1"},{"name":"y","value":"2"}])");
+  v = applied(v, spec(R"({"name":"b","env":[{"name":"z","value":"1"}]})"));
+  CHECK(base::to_text(*base::find(v, "spec.template.spec.containers")) == R"([{"name":"b","env":[{"name":"z","value":"1"}]}])");
+  // A struct goes with what is in it; what a controller put there stays.
+  v = applied(nullptr, R"({"spec":{"strategy":{"rollingUpdate":{"maxSurge":1}}}})");
+  value now = v;
+  now.at_pointer("/spec/strategy").as_object()["type"] = "RollingUpdate";
+  api::track_update(deployment(), v, now, manager("controller"));
+  now = applied(now, R"({"metadata":{"name":"d"}})");
+  CHECK(base::to_text(*base::find(now, "spec.strategy")) == R"({"type":"RollingUpdate"})");
+  v = applied(v, R"({"metadata":{"name":"d"}})");
+  CHECK_FALSE(base::find(v, "spec.strategy"));
+}

@@ -27,8 +27,14 @@ struct Cluster {
   std::string directory;
 };
 
+// What tests set differently.
+struct Settings {
+  std::function<void(server::ApiServerOptions&)> server;
+  std::function<void(datastore::SqliteOptions&)> store;
+};
+
 // Runs f against a started server; `listen` opens a port on loopback.
-inline void with_cluster(std::function<Task<>(Cluster)> f, bool listen = false) {
+inline void with_cluster(std::function<Task<>(Cluster)> f, bool listen = false, Settings settings = {}) {
   std::string directory = "/tmp/appliance-unit-" + base::hex_encode(base::random_bytes(8));
   REQUIRE(base::make_dirs(directory));
   {
@@ -36,6 +42,7 @@ inline void with_cluster(std::function<Task<>(Cluster)> f, bool listen = false) 
     datastore::SqliteOptions so;
     so.path = directory + "/state.db";
     so.indexer = server::indexer();
+    if (settings.store) settings.store(so);
     auto store = datastore::open_sqlite(runtime, so);
     REQUIRE(store);
     server::ApiServerOptions options;
@@ -44,6 +51,7 @@ inline void with_cluster(std::function<Task<>(Cluster)> f, bool listen = false) 
     options.port = 0;
     options.node_name = "n1";
     options.listen = listen;
+    if (settings.server) settings.server(options);
     server::ApiServer api(runtime, **store, options);
     std::string failure;
     base::run_to_end(runtime, [](base::Runtime& rt, datastore::Store& st, server::ApiServer& a, std::string dir, std::function<Task<>(Cluster)>& body, std::string& why) -> Task<> {
