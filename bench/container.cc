@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/io.h"
+#include "runtime/container/cgroups.h"
 #include "runtime/sandbox/sandbox.h"
 
 namespace {
@@ -59,6 +60,8 @@ Task<base::Result<>> measure(base::Runtime& runtime, std::string dir) {
     CO_CHECK_OK(co_await sandbox->destroy());
   }
   co_await sandboxes.stop();
+  CO_TRY(auto groups, runtime::Cgroups::detect("/"));
+  CO_CHECK_OK(groups.remove(options.cgroup_root));
   fmt::print(R"({{"sandbox":{},"start":{},"cycle":{}}})" "\n", summary(create), summary(start), summary(cycle));
   co_return base::Result<>{};
 }

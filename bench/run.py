@@ -198,6 +198,26 @@ def lists(c):
     row("server with 5,000 pods, PSS", pss(main_pid(c.server)), unit="MB")
 
 
+CRUN_LOOP = """
+import json, os, statistics, subprocess, sys, time
+directory = sys.argv[1]
+def crun(*arguments):
+    subprocess.run(["crun", "--root", directory + "/state", *arguments], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+starts, cycles = [], []
+for i in range(40):
+    name = f"bench-{os.getpid()}-{i}"
+    begin = time.monotonic()
+    crun("create", "-b", directory, name)
+    crun("start", name)
+    starts.append(time.monotonic() - begin)
+    crun("delete", "-f", name)
+    begin = time.monotonic()
+    crun("run", "-b", directory, name + "-run")
+    cycles.append(time.monotonic() - begin)
+print(json.dumps({"start": statistics.median(starts) * 1000, "cycle": statistics.median(cycles) * 1000}))
+"""
+
+
 def containers():
     """Start, run and end of /bin/busybox true from an unpacked image, next to crun's."""
     program = BUILD / "bench/bench_container"
@@ -216,15 +236,11 @@ def containers():
         config["linux"]["namespaces"] = [n for n in config["linux"]["namespaces"] if n["type"] != "cgroup"]
         config["mounts"] = [m for m in config["mounts"] if m["type"] != "cgroup"]
         (bundle / "config.json").write_text(json.dumps(config))
-        times = []
-        for i in range(40):
-            begin = time.monotonic()
-            r = run("crun", "--cgroup-manager=disabled", "--root", d + "/state", "run", "-b", d, f"bench-{os.getpid()}-{i}", check=False)
-            times.append((time.monotonic() - begin) * 1000)
-        note = "" if r.returncode == 0 else " (failed: " + r.stderr.strip()[:60] + ")"
-    theirs = statistics.median(times)
-    row("container start, p50", ours["start"]["p50"], f"crun run {theirs:.1f} ms{note}", f"{theirs / ours['start']['p50']:.1f}x", "<= 5", unit="ms")
-    row("container start, run, end, p50", ours["cycle"]["p50"], f"crun run {theirs:.1f} ms", f"{theirs / ours['cycle']['p50']:.1f}x", unit="ms")
+        # crun refuses the hybrid of both cgroup versions: in a mount namespace of its own it sees version 2 alone.
+        r = run("unshare", "-m", "sh", "-c", "mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$@\"", "-", sys.executable, "-c", CRUN_LOOP, d, timeout=120)
+        theirs = json.loads(r.stdout)
+    row("container start, p50", ours["start"]["p50"], f"crun create, start {theirs['start']:.1f} ms", f"{theirs['start'] / ours['start']['p50']:.1f}x", "<= 5", unit="ms")
+    row("container start, run, end, p50", ours["cycle"]["p50"], f"crun run, delete {theirs['cycle']:.1f} ms", f"{theirs['cycle'] / ours['cycle']['p50']:.1f}x", unit="ms")
 
 
 def main():
