@@ -47,8 +47,9 @@ Node::Node(base::Runtime& runtime, std::shared_ptr<api::Client> client, agent::A
 base::Task<base::Result<>> Node::start() {
   CO_CHECK_OK(co_await agent_->start());
   if (ingress_) CO_CHECK_OK(co_await ingress_->start());
+  const std::string address = options_.node_ip.empty() ? default_address() : options_.node_ip;
   co_return base::write_file_atomic(options_.run_dir + "/ready",
-                                    fmt::format("pid        {}\nnode       {}\naddress    {}\n", ::getpid(), options_.node_name, options_.node_ip), 0644, false);
+                                    fmt::format("pid        {}\nnode       {}\naddress    {}\n", ::getpid(), options_.node_name, address), 0644, false);
 }
 
 base::Task<> Node::stop() {
