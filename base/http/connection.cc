@@ -76,7 +76,7 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
       } catch (...) {
         failure = std::current_exception();
       }
-      if (failure && !log_failure(failure)) std::rethrow_exception(failure);
+      if (failure && !log_failure(request, failure)) std::rethrow_exception(failure);
       if (phase == Phase::none) {
         keep_alive = keep_alive && !failure;
         response.status = 500;
@@ -330,21 +330,6 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
     }
   }
 
-  // False for a cancellation, which goes on.
-  bool log_failure(std::exception_ptr failure) {
-    try {
-      std::rethrow_exception(failure);
-    } catch (const boost::system::system_error& e) {
-      if (e.code() == boost::system::errc::operation_canceled) return false;
-      log::error("http", "{} {}: {}", request.method, request.path, e.what());
-    } catch (const std::exception& e) {
-      log::error("http", "{} {}: {}", request.method, request.path, e.what());
-    } catch (...) {
-      log::error("http", "{} {}: an unknown exception", request.method, request.path);
-    }
-    return true;
-  }
-
   bool idle_ = true;
   bool finishing_ = false;
 };
@@ -509,7 +494,22 @@ Task<> serve_with(std::unique_ptr<Stream> stream, Handler handler, Limits limits
 
 }  // namespace
 
+bool log_failure(const Request& request, std::exception_ptr failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const boost::system::system_error& e) {
+    if (e.code() == boost::system::errc::operation_canceled) return false;
+    log::error("http", "{} {}: {}", request.method, request.path, e.what());
+  } catch (const std::exception& e) {
+    log::error("http", "{} {}: {}", request.method, request.path, e.what());
+  } catch (...) {
+    log::error("http", "{} {}: an unknown exception", request.method, request.path);
+  }
+  return true;
+}
+
 std::shared_ptr<Connection> make_connection(std::unique_ptr<Stream> stream, const Handler& handler, const Limits& limits) {
+  if (stream->alpn() == "h2") return make_http2_connection(std::move(stream), handler, limits);
   return std::make_shared<ConnectionImpl>(std::move(stream), handler, limits);
 }
 

@@ -1,4 +1,4 @@
-// HTTP/1.1 server on Streams. A handler sees requests and responses of the project's own types.
+// HTTP/1.1 and HTTP/2 server on Streams, chosen by ALPN. A handler sees requests and responses of the project's own types.
 #pragma once
 
 #include <functional>
@@ -17,6 +17,7 @@ struct Limits {
   Duration header_timeout = 30s;   // from the first byte of a request to the end of its header
   Duration idle_timeout = 120s;    // between requests
   Duration write_timeout = 60s;    // without progress of a write
+  size_t streams = 100;            // requests at a time on one HTTP/2 connection
 };
 
 // A request whose header has arrived. The body is read by the handler; what it leaves is drained (up to 256 KiB, else the connection closes).
@@ -48,7 +49,7 @@ class Response {
     std::string_view parts[] = {body};
     co_return co_await send(std::span<const std::string_view>(parts));
   }
-  // Streamed body (chunked). Each write is flushed.
+  // Streamed body (chunked, or DATA frames). Each write is flushed.
   virtual Task<Result<>> begin() = 0;
   virtual Task<Result<>> write(std::span<const std::string_view> parts) = 0;
   Task<Result<>> write(std::string_view chunk) {
@@ -56,7 +57,7 @@ class Response {
     co_return co_await write(std::span<const std::string_view>(parts));
   }
   virtual Task<Result<>> end() = 0;
-  // Sends status (101 unless set otherwise) and headers and hands over the connection; HTTP on it is over.
+  // Sends status (101 unless set otherwise) and headers and hands over the connection; HTTP on it is over. An error over HTTP/2.
   // The returned stream replays bytes that were already read. Valid until the handler returns, so the handler stays in it.
   virtual Task<Result<Stream*>> upgrade() = 0;
   virtual bool started() const = 0;
@@ -66,7 +67,7 @@ class Response {
 
 using Handler = std::function<Task<>(Request&, Response&)>;
 
-// Serves requests on one stream until it ends. The handler's exceptions become 500 and are logged.
+// Serves requests on one stream until it ends; with HTTP/2 several at a time, all on the caller's strand. The handler's exceptions become 500 and are logged.
 Task<> serve_connection(std::unique_ptr<Stream> stream, Handler handler, Limits limits = {});
 
 struct ServerOptions {

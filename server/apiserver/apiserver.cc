@@ -117,6 +117,7 @@ struct ApiServer::Impl {
     base::http::TlsServerOptions tls;
     tls.identity = pki.server;
     tls.client_ca_pem = pki.ca.certificate_pem;
+    tls.alpn = {"h2", "http/1.1"};
     return base::http::make_server_context(tls);
   }
 
