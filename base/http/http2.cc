@@ -6,8 +6,11 @@
 #include <fmt/format.h>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
 #include "base/http/wire.h"
@@ -147,10 +150,13 @@ struct Http2Callbacks {
     return 0;
   }
 
-  static int frame_sent(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+  static int frame_sent(nghttp2_session* s, const nghttp2_frame* frame, void* user) {
     Http2Connection& c = of(user);
-    // An answer that came before its request's end, and ends it, is nobody's fault.
     if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR) c.charge(c.resets_);
+    // A request that goes on after its response is asked to stop; that is nobody's fault.
+    if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0)
+      if (Http2Exchange* e = exchange(s, frame->hd.stream_id); e && !e->in_ended)
+        nghttp2_submit_rst_stream(s, NGHTTP2_FLAG_NONE, e->id, NGHTTP2_NO_ERROR);
     return 0;
   }
 
@@ -242,6 +248,7 @@ Result<> Http2Connection::open() {
 Task<> Http2Connection::serve() {
   auto self = shared_from_this();
   executor_ = co_await asio::this_coro::executor;
+  wake_.emplace(executor_);
   auto opened = open();
   if (!opened) {
     log::error("http", "{}", opened.error().message);
@@ -304,7 +311,12 @@ bool Http2Connection::over() const {
 }
 
 void Http2Connection::kick() {
-  if (nghttp2_session_want_write(session) || over()) kicked_.notify();
+  if (nghttp2_session_want_write(session) || over()) wake();
+}
+
+void Http2Connection::wake() {
+  kicked_ = true;
+  if (wake_) wake_->cancel();
 }
 
 // Ends with the connection, or never after the last frame that may come: then the writer ends it.
@@ -319,7 +331,7 @@ Task<> Http2Connection::read_frames() {
     const bool late = deadline && *deadline <= now;
     if (late) nghttp2_session_terminate_session(session, header_since_ ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_NO_ERROR);
     if (late || !nghttp2_session_want_read(session)) {
-      kicked_.notify();
+      wake();
       co_await never.wait(never.version());
     }
     // After a moment of silence nothing but this frame is held.
@@ -363,12 +375,17 @@ Task<> Http2Connection::write_frames() {
     }
   };
   for (;;) {
-    uint64_t seen = kicked_.version();
+    kicked_ = false;
     Sending sending{sending_};
     bool some = gather();
     if (!some) {
       if (over()) co_return;
-      co_await kicked_.wait(seen);
+      if (kicked_) continue;
+      wake_->expires_at(TimePoint::max());
+      boost::system::error_code ignored;
+      co_await wake_->async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+      auto state = co_await asio::this_coro::cancellation_state;
+      if (state.cancelled() != asio::cancellation_type::none) throw boost::system::system_error(asio::error::operation_aborted);
       continue;
     }
     stream->set_write_deadline(Clock::now() + (calmed_ ? std::min<Duration>(limits.write_timeout, 5s) : limits.write_timeout));
@@ -493,9 +510,8 @@ void Http2Connection::handler_ended(Http2ExchangePtr e) {
     stream_closed(*e);
   } else {
     drop_body(*e);
-    // A response without an end tells of a failure; a request that goes on after its response is asked to stop.
+    // A response without an end tells of a failure.
     if (e->phase == Phase::none || e->phase == Phase::streaming) reset(*e, NGHTTP2_INTERNAL_ERROR);
-    else if (e->phase == Phase::done && !e->in_ended) reset(*e, NGHTTP2_NO_ERROR);
   }
   ended_.notify();
 }
@@ -510,7 +526,7 @@ void Http2Connection::stream_closed(Http2Exchange& e) {
   exchanges_.erase(found);
   if (!exchanges_.empty()) return;
   idle_since_ = Clock::now();
-  if (finishing_) kicked_.notify();
+  if (finishing_) wake();
   if (waiting_) stream->set_read_deadline(idle_since_ + limits.idle_timeout);
 }
 

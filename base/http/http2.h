@@ -13,6 +13,7 @@
 #include <optional>
 
 #include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 #include "base/http/connection.h"
 
@@ -74,9 +75,11 @@ struct Http2Exchange {
   bool discard = false;  // nobody will read the body
   bool expect_continue = false;
 
-  // The response. `out` is the handler's, which waits until all is sent.
+  // The response. `out` is the handler's, which waits until all is sent, or of `kept` where it is small.
   enum class Phase { none, streaming, done, broken } phase = Phase::none;
   std::span<const std::string_view> out;
+  std::string kept;
+  std::string_view kept_view;
   size_t out_part = 0, out_offset = 0;  // where in `out`
   size_t out_left = 0;
   bool out_last = false;   // nothing comes after `out`
@@ -131,6 +134,7 @@ class Http2Connection final : public Connection, public std::enable_shared_from_
   void abandon();
   bool gather();
   void kick();
+  void wake();
   void start(Http2ExchangePtr e);
   void request_arrived(Http2Exchange& e);
   void handler_ended(Http2ExchangePtr e);
@@ -143,7 +147,9 @@ class Http2Connection final : public Connection, public std::enable_shared_from_
   std::map<int32_t, Http2ExchangePtr> exchanges_;
   std::vector<Http2ExchangePtr> arrived_;  // whole requests whose handlers are to start
   size_t running_ = 0;
-  Event kicked_, ended_;
+  Event ended_;
+  std::optional<boost::asio::steady_timer> wake_;  // the writer waits for it without end; kick() cancels it
+  bool kicked_ = false;
   Http2Budget resets_{500, 50}, nuisances_{2000, 200};
   std::optional<TimePoint> header_since_;  // an unfinished header block
   TimePoint idle_since_ = Clock::now();

@@ -16,6 +16,8 @@ using Phase = Http2Exchange::Phase;
 
 namespace {
 
+constexpr size_t kKept = 4096;  // a body that is copied rather than waited for
+
 Failure client_is_gone() { return unavailable("the client is gone"); }
 
 Task<Result<size_t>> read_body(Http2Exchange& e, std::span<char> into, std::optional<TimePoint> deadline) {
@@ -80,11 +82,17 @@ Task<Result<>> Http2Response::send(std::span<const std::string_view> parts) {
   e_.phase = Phase::done;
   e_.out_last = true;
   if (body) {
+    if (total <= kKept) {
+      e_.kept.reserve(total);
+      for (auto p : parts) e_.kept += p;
+      e_.kept_view = e_.kept;
+      parts = {&e_.kept_view, 1};
+    }
     e_.out = parts;
     e_.out_left = total;
   }
   auto submitted = e_.connection.submit_head(e_, body);
-  if (!submitted || !body) co_return submitted;
+  if (!submitted || !body || total <= kKept) co_return submitted;
   co_return co_await e_.connection.send_out(e_);
 }
 
