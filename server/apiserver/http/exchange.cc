@@ -6,6 +6,7 @@
 #include "api/table.h"
 #include "api/yaml.h"
 #include "base/time.h"
+#include "server/apiserver/http/compression.h"
 #include "server/apiserver/http/status.h"
 
 namespace server {
@@ -34,7 +35,7 @@ Task<> send_value(Exchange& x, int status, const value& v) {
   x.response.status = text ? status : 500;
   x.response.headers.set("Content-Type", content_type(x.output.encoding));
   std::string body = text ? std::move(*text) : status_text(text.error());
-  co_await x.response.send(body);
+  co_await send_body(x, body);
 }
 
 }  // namespace
@@ -108,7 +109,7 @@ Task<> send_reply(Exchange& x, const Reply& reply) {
   if (x.output.plain() || (x.output.encoding == OutputForm::Encoding::json && !x.output.pretty && !reply.resource)) {
     x.response.status = reply.status;
     x.response.headers.set("Content-Type", "application/json");
-    co_await x.response.send(std::string_view(*reply.body));
+    co_await send_body(x, *reply.body);
     co_return;
   }
   auto parsed = base::parse_json(*reply.body, 256);
@@ -138,7 +139,7 @@ Task<> send_list(Exchange& x, const Registry& registry, const ResourceInfo& r, c
     parts.push_back("]}");
     x.response.status = 200;
     x.response.headers.set("Content-Type", "application/json");
-    co_await x.response.send(parts);
+    co_await send_body(x, parts);
     co_return;
   }
   array items;

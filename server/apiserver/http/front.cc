@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "server/apiserver/auth/node_access.h"
+#include "server/apiserver/http/compression.h"
 #include "server/apiserver/http/status.h"
 
 #ifndef APPLIANCE_VERSION
@@ -197,7 +198,7 @@ Task<> Front::openapi(Exchange& x) {
     x.response.status = 304;
     text.clear();
   }
-  co_await x.response.send(text);
+  co_await send_body(x, text);
 }
 
 Task<> Front::discovery(Exchange& x) {
@@ -213,7 +214,7 @@ Task<> Front::discovery(Exchange& x) {
       co_await x.response.send(std::string_view());
       co_return;
     }
-    co_await x.response.send(std::string_view(p_.discovery.aggregated(core)));
+    co_await send_body(x, p_.discovery.aggregated(core));
     co_return;
   }
   const std::string* document = p_.discovery.document(x.info.parts);
