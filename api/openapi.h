@@ -22,9 +22,11 @@ std::string openapi_v2_protobuf(const OpenApiInput& in);
 
 // /openapi/v3: {"paths":{"api/v1":{"serverRelativeURL":"/openapi/v3/api/v1?hash=..."}}}.
 std::string openapi_v3_index(const OpenApiInput& in);
+// The hash in the index: changes with the document.
+std::string openapi_v3_hash(const OpenApiInput& in, std::string_view path);
 // /openapi/v3/<path>, path as in the index ("api/v1", "apis/apps/v1"); empty when unknown.
 std::string openapi_v3_document(const OpenApiInput& in, std::string_view path);
-// Version 3 has no protobuf form here: always empty, so that the caller answers with JSON.
+// The same in gnostic's protobuf form (application/com.github.proto-openapi.spec.v3@v1.0+protobuf).
 std::string openapi_v3_protobuf(const OpenApiInput& in, std::string_view path);
 
 }  // namespace api

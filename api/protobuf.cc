@@ -177,6 +177,7 @@ void put(std::string& out, uint32_t number, const Type& t, const json::value& v)
     case Form::int32:
     case Form::int64:
       if (const int64_t* n = v.if_int64()) wire::integer(out, number, *n);
+      else if (const uint64_t* u = v.if_uint64()) wire::integer(out, number, static_cast<int64_t>(*u));
       return;
     case Form::float64:
       if (v.is_number()) wire::real(out, number, v.to_number<double>());
@@ -489,6 +490,27 @@ base::Result<std::string> to_protobuf(const json::value& object) {
   }
   return envelope(api_version, kind_name, message_of(*kind->type, object.get_object()));
 }
+
+base::Result<ProtobufList> ProtobufList::begin(std::string api_version, std::string list_kind, const json::value& metadata) {
+  const Kind* kind = find_kind(api_version, list_kind);
+  const Field* items = kind ? kind->type->field("items") : nullptr;
+  if (!items || items->number == 0 || !items->type->element) {
+    return base::fail(406, "NotAcceptable", fmt::format("{} {} has no protobuf form", api_version, list_kind));
+  }
+  ProtobufList out;
+  out.element_ = items->type->element;
+  out.number_ = items->number;
+  out.raw_ = message_of(*kind->type, json::object{{"metadata", metadata}});
+  out.api_version_ = std::move(api_version);
+  out.kind_ = std::move(list_kind);
+  return out;
+}
+
+void ProtobufList::add(const json::value& item) {
+  if (item.is_object()) wire::bytes(raw_, number_, message_of(*element_, item.get_object()));
+}
+
+std::string ProtobufList::end() const { return envelope(api_version_, kind_, raw_); }
 
 std::string to_protobuf_message(const Type& type, const json::value& object) {
   return object.is_object() ? message_of(type, object.get_object()) : std::string();

@@ -19,6 +19,19 @@ base::Result<base::json::value> from_protobuf_message(const Type& type, std::str
 
 // Enveloped; the kind is taken from the object (lists of served kinds, Status and Table's absence included). 406 if it has no protobuf form.
 base::Result<std::string> to_protobuf(const base::json::value& object);
+// A list in the making, item by item, so that it never exists as a DOM.
+class ProtobufList {
+ public:
+  // 406 as to_protobuf.
+  static base::Result<ProtobufList> begin(std::string api_version, std::string list_kind, const base::json::value& metadata);
+  void add(const base::json::value& item);
+  std::string end() const;
+
+ private:
+  const Type* element_ = nullptr;
+  uint32_t number_ = 0;
+  std::string api_version_, kind_, raw_;
+};
 std::string to_protobuf_message(const Type& type, const base::json::value& object);
 
 // One frame of a watch stream: 4 bytes of length, then a meta.v1 WatchEvent (itself without envelope) around an enveloped object.

@@ -98,8 +98,8 @@ json::value custom_cell(const Column& column, const Row& row) {
   return json::value(text);
 }
 
-json::value partial_metadata(const json::value& object) {
-  json::object o{{"kind", "PartialObjectMetadata"}, {"apiVersion", "meta.k8s.io/v1"}};
+json::value partial_metadata(const json::value& object, std::string_view version) {
+  json::object o{{"kind", "PartialObjectMetadata"}, {"apiVersion", json::string_view(version.data(), version.size())}};
   if (const json::value* metadata = base::find(object, "metadata")) o["metadata"] = *metadata;
   return o;
 }
@@ -141,23 +141,26 @@ json::array table_cells(const Kind& kind, const json::value& object, std::string
   return std::move(row.cells);
 }
 
-json::value make_table(const Kind& kind, const json::value& list_or_object, IncludeObject include, std::string_view now, bool with_columns) {
-  json::object table{{"kind", "Table"}, {"apiVersion", "meta.k8s.io/v1"}};
+json::object table_row(const Kind& kind, const json::value& object, IncludeObject include, std::string_view now, std::string_view version) {
+  json::object row{{"cells", table_cells(kind, object, now)}};
+  if (include == IncludeObject::metadata) row["object"] = partial_metadata(object, version);
+  if (include == IncludeObject::object) row["object"] = object;
+  if (include == IncludeObject::none) row["object"] = nullptr;
+  return row;
+}
+
+json::value make_table(const Kind& kind, const json::value& list_or_object, IncludeObject include, std::string_view now, bool with_columns,
+                       std::string_view version) {
+  json::object table{{"kind", "Table"}, {"apiVersion", json::string_view(version.data(), version.size())}};
   json::array rows;
-  auto add = [&](const json::value& object) {
-    json::object row{{"cells", table_cells(kind, object, now)}};
-    if (include == IncludeObject::metadata) row["object"] = partial_metadata(object);
-    if (include == IncludeObject::object) row["object"] = object;
-    if (include == IncludeObject::none) row["object"] = nullptr;
-    rows.push_back(std::move(row));
-  };
+  auto add = [&](const json::value& object) { rows.push_back(table_row(kind, object, include, now, version)); };
   json::object metadata;
   if (const json::array* items = base::find_array(list_or_object, "items")) {
     if (const json::object* m = base::find_object(list_or_object, "metadata")) metadata = *m;
     for (const json::value& item : *items) add(item);
   } else {
-    if (std::string_view version = base::get_string(list_or_object, "metadata.resourceVersion"); !version.empty()) {
-      metadata["resourceVersion"] = json::string_view(version.data(), version.size());
+    if (std::string_view revision = base::get_string(list_or_object, "metadata.resourceVersion"); !revision.empty()) {
+      metadata["resourceVersion"] = json::string_view(revision.data(), revision.size());
     }
     add(list_or_object);
   }

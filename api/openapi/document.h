@@ -39,5 +39,8 @@ void paths_of(Dialect d, const Kind& kind, const std::string& definition, const 
 // gnostic's messages (openapi_v2).
 std::string proto_schema(const object& schema);
 std::string proto_path_item(const object& item);
+// Its messages of version 3 (openapi_v3): SchemaOrReference and PathItem.
+std::string proto3_schema(const object& schema);
+std::string proto3_path_item(const object& item);
 
 }  // namespace api::openapi

@@ -1,29 +1,26 @@
 // The protobuf form of version 2 documents, as gnostic defines it (openapiv2/OpenAPIv2.proto): older kubectl asks for nothing else.
-#include "api/openapi/document.h"
+#include "api/openapi/gnostic.h"
 #include "api/wire.h"
 
 namespace api::openapi {
-namespace {
+std::string_view text_of(const value& v) { return v.is_string() ? std::string_view(v.get_string()) : std::string_view(); }
 
-namespace json = base::json;
-
-std::string_view text(const value& v) { return v.is_string() ? std::string_view(v.get_string()) : std::string_view(); }
-
-// Any{yaml}: JSON is YAML.
-std::string any(const value& v) {
+std::string proto_any(const value& v) {
   std::string out;
   wire::bytes(out, 2, base::to_text(v) + "\n");
   return out;
 }
 
-void vendor_extensions(std::string& out, uint32_t number, const object& o) {
-  for (const auto& [key, v] : o) {
-    if (!std::string_view(key).starts_with("x-")) continue;
-    std::string named;
-    wire::bytes(named, 1, key);
-    wire::bytes(named, 2, any(v));
-    wire::bytes(out, number, named);
-  }
+void put_named(std::string& out, uint32_t number, std::string_view name, std::string_view message) {
+  std::string named;
+  wire::bytes(named, 1, name);
+  wire::bytes(named, 2, message);
+  wire::bytes(out, number, named);
+}
+
+void put_extensions(std::string& out, uint32_t number, const object& o) {
+  for (const auto& [key, v] : o)
+    if (std::string_view(key).starts_with("x-")) put_named(out, number, key, proto_any(v));
 }
 
 void put_text(std::string& out, uint32_t number, const object& o, std::string_view name) {
@@ -43,8 +40,10 @@ void put_flag(std::string& out, uint32_t number, const object& o, std::string_vi
   if (v && v->is_bool() && v->get_bool()) wire::integer(out, number, 1);
 }
 
+namespace {
+
 std::string parameter(const object& p) {
-  std::string_view where = text(p.at("in"));
+  std::string_view where = text_of(p.at("in"));
   std::string item, message;
   if (where == "body") {
     put_text(item, 1, p, "description");
@@ -77,7 +76,7 @@ std::string operation(const object& o) {
   static constexpr std::pair<std::string_view, uint32_t> lists[] = {{"produces", 6}, {"consumes", 7}};
   for (auto [name, number] : lists) {
     if (const value* v = o.if_contains(name); v && v->is_array()) {
-      for (const value& e : v->get_array()) wire::bytes(out, number, text(e));
+      for (const value& e : v->get_array()) wire::bytes(out, number, text_of(e));
     }
   }
   if (const value* v = o.if_contains("parameters"); v && v->is_array()) {
@@ -99,7 +98,7 @@ std::string operation(const object& o) {
     }
   }
   wire::bytes(out, 9, responses);
-  vendor_extensions(out, 13, o);
+  put_extensions(out, 13, o);
   return out;
 }
 
@@ -111,7 +110,7 @@ std::string proto_schema(const object& o) {
   put_text(out, 2, o, "format");
   put_text(out, 3, o, "title");
   put_text(out, 4, o, "description");
-  if (const value* v = o.if_contains("default")) wire::bytes(out, 5, any(*v));
+  if (const value* v = o.if_contains("default")) wire::bytes(out, 5, proto_any(*v));
   put_number(out, 6, o, "multipleOf", true);
   put_number(out, 7, o, "maximum", true);
   put_flag(out, 8, o, "exclusiveMaximum");
@@ -126,10 +125,10 @@ std::string proto_schema(const object& o) {
   put_number(out, 17, o, "maxProperties", false);
   put_number(out, 18, o, "minProperties", false);
   if (const value* v = o.if_contains("required"); v && v->is_array()) {
-    for (const value& e : v->get_array()) wire::bytes(out, 19, text(e));
+    for (const value& e : v->get_array()) wire::bytes(out, 19, text_of(e));
   }
   if (const value* v = o.if_contains("enum"); v && v->is_array()) {
-    for (const value& e : v->get_array()) wire::bytes(out, 20, any(e));
+    for (const value& e : v->get_array()) wire::bytes(out, 20, proto_any(e));
   }
   if (const value* v = o.if_contains("additionalProperties")) {
     std::string item;
@@ -162,7 +161,7 @@ std::string proto_schema(const object& o) {
     }
     wire::bytes(out, 25, properties);
   }
-  vendor_extensions(out, 31, o);
+  put_extensions(out, 31, o);
   return out;
 }
 

@@ -3,12 +3,17 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <set>
 
-#include "api/openapi/document.h"
+#include "api/openapi/gnostic.h"
 #include "api/wire.h"
 #include "base/bytes.h"
 
 namespace api {
+
+extern const std::string_view schema_texts[];
+extern const unsigned schema_text_count;
+
 namespace {
 
 using namespace openapi;
@@ -71,11 +76,14 @@ class Members {
 
 object info(const OpenApiInput& in) { return {{"title", "Kubernetes"}, {"version", in.version}}; }
 
-const CustomKind* custom_at(const OpenApiInput& in, std::string_view path, size_t from, size_t& index) {
-  for (index = from; index < in.custom.size(); ++index) {
-    if (group_path(in.custom[index]->kind) == path) return in.custom[index].get();
-  }
-  return nullptr;
+// Of what the documents are made of, so that a hash in the index stands for a content.
+const std::string& schema_digest() {
+  static const std::string digest = [] {
+    std::string all;
+    for (unsigned i = 0; i < schema_text_count; ++i) all += schema_texts[i];
+    return base::sha256_hex(all);
+  }();
+  return digest;
 }
 
 }  // namespace
@@ -126,45 +134,86 @@ std::string openapi_v2_protobuf(const OpenApiInput& in) {
   return out;
 }
 
+std::string openapi_v3_hash(const OpenApiInput& in, std::string_view path) {
+  std::string salt;
+  for (const auto& c : in.custom)
+    if (group_path(c->kind) == path && c->kind.type->constraints) salt += c->kind.kind + base::to_text(*c->kind.type->constraints);
+  return base::sha256_hex(fmt::format("{}/{}/{}{}", in.version, schema_digest(), path, salt));
+}
+
 std::string openapi_v3_index(const OpenApiInput& in) {
-  std::map<std::string, std::string> salts;  // by path
+  std::set<std::string> served;
   for (const Kind& k : Schema::builtin().kinds()) {
-    if (!k.plural.empty()) salts[group_path(k)];
+    if (!k.plural.empty()) served.insert(group_path(k));
   }
-  for (const auto& c : in.custom) {
-    std::string& salt = salts[group_path(c->kind)];
-    if (c->kind.type->constraints) salt += c->kind.kind + base::to_text(*c->kind.type->constraints);
-  }
+  for (const auto& c : in.custom) served.insert(group_path(c->kind));
   std::string out;
   {
     Members document(out);
     document.key("paths");
     Members paths(out);
-    for (const auto& [path, salt] : salts) {
-      std::string hash = base::sha256_hex(in.version + "/" + path + salt);
-      paths.add(path, object{{"serverRelativeURL", fmt::format("/openapi/v3/{}?hash={}", path, hash)}});
-    }
+    for (const std::string& path : served)
+      paths.add(path, object{{"serverRelativeURL", fmt::format("/openapi/v3/{}?hash={}", path, openapi_v3_hash(in, path))}});
   }
   return out;
 }
 
+namespace {
+
+// The document of one group and version.
+class GroupDocument {
+ public:
+  GroupDocument(const OpenApiInput& in, std::string_view path) : in_(in), path_(path) {
+    for (const Kind& k : Schema::builtin().kinds()) {
+      bool shared = k.type->package.ends_with(".meta.v1");
+      if (k.group.empty() && shared ? (k.kind != "Status" && k.kind != "DeleteOptions" && k.kind != "WatchEvent") : group_path(k) != path) continue;
+      known_ |= !shared && !k.plural.empty();
+      reachable(*k.type, types_);
+    }
+    each_custom([&](const CustomKind&) { known_ = true; });
+    if (known_) {
+      reachable(Schema::object_meta(), types_);
+      reachable(Schema::list_meta(), types_);
+    }
+  }
+  bool known() const { return known_; }
+
+  template <class F>
+  void each_path(F f) const {
+    for (const Kind& k : Schema::builtin().kinds()) {
+      if (group_path(k) == path_) paths_of(Dialect::v3, k, definition_name(*k.type), f);
+    }
+    each_custom([&](const CustomKind& c) { paths_of(Dialect::v3, c.kind, definition_name(c), f); });
+  }
+
+  template <class F>
+  void each_schema(F f) const {
+    auto kinds = kinds_by_type();
+    for (const Type* t : types_) f(definition_name(*t), definition(Dialect::v3, *t, kinds[t]));
+    for (auto& [name, node] : scalar_definitions(Dialect::v3)) f(name, std::move(node));
+    each_custom([&](const CustomKind& c) {
+      f(definition_name(c), definition(Dialect::v3, c));
+      f(definition_name(c) + "List", custom_list(Dialect::v3, c));
+    });
+  }
+
+ private:
+  template <class F>
+  void each_custom(F f) const {
+    for (const auto& c : in_.custom)
+      if (group_path(c->kind) == path_) f(*c);
+  }
+  const OpenApiInput& in_;
+  std::string_view path_;
+  std::vector<const Type*> types_;
+  bool known_ = false;
+};
+
+}  // namespace
+
 std::string openapi_v3_document(const OpenApiInput& in, std::string_view path) {
-  std::vector<const Type*> types;
-  bool known = false;
-  for (const Kind& k : Schema::builtin().kinds()) {
-    bool shared = k.type->package.ends_with(".meta.v1");
-    if (k.group.empty() && shared ? (k.kind != "Status" && k.kind != "DeleteOptions" && k.kind != "WatchEvent") : group_path(k) != path) continue;
-    known |= !shared && !k.plural.empty();
-    reachable(*k.type, types);
-  }
-  size_t index = 0;
-  if (custom_at(in, path, 0, index)) {
-    known = true;
-    reachable(Schema::object_meta(), types);
-    reachable(Schema::list_meta(), types);
-  }
-  if (!known) return {};
-  auto kinds = kinds_by_type();
+  GroupDocument group(in, path);
+  if (!group.known()) return {};
   std::string out;
   {
     Members document(out);
@@ -173,28 +222,31 @@ std::string openapi_v3_document(const OpenApiInput& in, std::string_view path) {
     document.key("paths");
     {
       Members paths(out);
-      auto add = [&](const std::string& p, object item) { paths.add(p, std::move(item)); };
-      for (const Kind& k : Schema::builtin().kinds()) {
-        if (group_path(k) == path) paths_of(Dialect::v3, k, definition_name(*k.type), add);
-      }
-      for (const CustomKind* c = custom_at(in, path, 0, index); c; c = custom_at(in, path, index + 1, index)) {
-        paths_of(Dialect::v3, c->kind, definition_name(*c), add);
-      }
+      group.each_path([&](const std::string& p, object item) { paths.add(p, std::move(item)); });
     }
     document.key("components");
     Members components(out);
     components.key("schemas");
     Members schemas(out);
-    for (const Type* t : types) schemas.add(definition_name(*t), definition(Dialect::v3, *t, kinds[t]));
-    for (auto& [name, node] : scalar_definitions(Dialect::v3)) schemas.add(name, std::move(node));
-    for (const CustomKind* c = custom_at(in, path, 0, index); c; c = custom_at(in, path, index + 1, index)) {
-      schemas.add(definition_name(*c), definition(Dialect::v3, *c));
-      schemas.add(definition_name(*c) + "List", custom_list(Dialect::v3, *c));
-    }
+    group.each_schema([&](const std::string& name, object node) { schemas.add(name, std::move(node)); });
   }
   return out;
 }
 
-std::string openapi_v3_protobuf(const OpenApiInput&, std::string_view) { return {}; }
+std::string openapi_v3_protobuf(const OpenApiInput& in, std::string_view path) {
+  GroupDocument group(in, path);
+  if (!group.known()) return {};
+  std::string out, about, paths, schemas, components;
+  wire::bytes(out, 1, "3.0.0");
+  wire::bytes(about, 1, "Kubernetes");
+  wire::bytes(about, 6, in.version);
+  wire::bytes(out, 2, about);
+  group.each_path([&](const std::string& p, const object& item) { put_named(paths, 1, p, proto3_path_item(item)); });
+  wire::bytes(out, 4, paths);
+  group.each_schema([&](const std::string& name, const object& node) { put_named(schemas, 1, name, proto3_schema(node)); });
+  wire::bytes(components, 1, schemas);
+  wire::bytes(out, 5, components);
+  return out;
+}
 
 }  // namespace api

@@ -81,6 +81,7 @@ struct ApiServer::Impl {
   std::unique_ptr<Authenticator> authenticator;
   std::unique_ptr<Operations> operations;
   std::unique_ptr<Discovery> discovery;
+  std::unique_ptr<OpenApiDocuments> openapi;
   std::unique_ptr<ResourceHandler> resource_handler;
   std::unique_ptr<Connect> connect;
   std::unique_ptr<ResourceMetrics> usage;
@@ -142,13 +143,14 @@ struct ApiServer::Impl {
     const std::string address = fmt::format("{}:{}", options.advertise_address, port);
     operations = std::make_unique<Operations>(registry, authorizer, *authenticator, *tokens);
     discovery = std::make_unique<Discovery>(resources, address);
+    openapi = std::make_unique<OpenApiDocuments>(server_version());
     resource_handler = std::make_unique<ResourceHandler>(*operations);
     connect = std::make_unique<Connect>(registry, streams);
     usage = std::make_unique<ResourceMetrics>(registry, streams);
     ClusterFacts facts{{"https://" + address}, options.cluster_cidr, options.service_cidr, options.cluster_dns, options.cluster_domain, server_version(), options.node_name};
     join = std::make_unique<Join>(registry, *authenticator, pki.ca, join_tokens, std::move(facts));
-    front = std::make_unique<Front>(FrontParts{*operations, *authenticator, authorizer, *tokens, *discovery, *resource_handler, *connect, *usage, streams, *join, pki.ca.certificate_pem,
-                                               server_version(), options.max_reads, options.max_writes});
+    front = std::make_unique<Front>(FrontParts{*operations, *authenticator, authorizer, *tokens, *discovery, *openapi, *resource_handler, *connect, *usage, streams, *join,
+                                               pki.ca.certificate_pem, options.max_reads, options.max_writes});
   }
 };
 

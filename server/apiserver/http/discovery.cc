@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/bytes.h"
+#include "server/apiserver/http/compression.h"
 
 namespace server {
 
@@ -159,11 +160,41 @@ Discovery::Discovery(const Resources& resources, const std::string& address) {
   etag_groups_ = fmt::format("\"{}\"", base::sha256_hex(aggregated_groups_).substr(0, 32));
 }
 
-const std::string* Discovery::document(const std::vector<std::string>& parts) const {
+Task<> Discovery::aggregated(Exchange& x, std::string_view version) const {
+  const bool core = x.info.parts[0] == "api";
+  const std::string& text = core ? aggregated_core_ : aggregated_groups_;
+  const bool beta = version != "v2";
+  std::string etag = core ? etag_core_ : etag_groups_;
+  if (beta) etag.insert(1, "b");
+  x.response.headers.set("Etag", etag);
+  x.response.headers.set("Vary", "Accept");
+  x.response.headers.set("Cache-Control", "public");
+  x.response.headers.set("Content-Type", fmt::format("application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList", version));
+  if (x.request.headers.get("If-None-Match") == etag) {
+    x.response.status = 304;
+    co_await x.response.send(std::string_view());
+    co_return;
+  }
+  if (!beta) {
+    co_await send_body(x, text);
+    co_return;
+  }
+  // The two versions differ in their names only.
+  constexpr std::string_view mark = "apidiscovery.k8s.io/v2";
+  size_t at = text.find(mark) + mark.size();
+  std::string_view parts[] = {std::string_view(text).substr(0, at), "beta1", std::string_view(text).substr(at)};
+  co_await send_body(x, std::span<const std::string_view>(parts));
+}
+
+Task<> Discovery::handle(Exchange& x) const {
+  if (x.info.parts.size() == 1)
+    if (std::string_view version = aggregated_version(x.request); !version.empty()) co_return co_await aggregated(x, version);
   std::string path;
-  for (const std::string& p : parts) path += (path.empty() ? "" : "/") + p;
+  for (const std::string& p : x.info.parts) path += (path.empty() ? "" : "/") + p;
   auto it = documents_.find(path);
-  return it == documents_.end() ? nullptr : &it->second;
+  if (it == documents_.end()) co_return co_await send_error(x, base::fail(404, "NotFound", "the server could not find the requested resource").error());
+  x.output.shape = OutputForm::Shape::whole;
+  co_await send_reply(x, Reply{200, base::make_bytes(it->second), nullptr});
 }
 
 }  // namespace server

@@ -1,10 +1,10 @@
-// Discovery: /api, /apis and below, in the legacy form and the aggregated one (apidiscovery.k8s.io/v2). Made once from the table of resources.
+// Discovery: /api, /apis and below, in the legacy form and the aggregated one (apidiscovery.k8s.io/v2 and v2beta1). Made once from the table of resources.
 #pragma once
 
 #include <map>
 #include <string>
 
-#include "server/apiserver/registry/resources.h"
+#include "server/apiserver/http/exchange.h"
 
 namespace server {
 
@@ -12,13 +12,12 @@ class Discovery {
  public:
   // address: what clients reach the server by ("192.0.2.1:6443").
   Discovery(const Resources& resources, const std::string& address);
-  // Null when the path is none of discovery's. `parts` as in RequestInfo.
-  const std::string* document(const std::vector<std::string>& parts) const;
-  // For "/api" or "/apis".
-  const std::string& aggregated(bool core) const { return core ? aggregated_core_ : aggregated_groups_; }
-  const std::string& aggregated_etag(bool core) const { return core ? etag_core_ : etag_groups_; }
+  // Answers below /api and /apis; 404 when the path is none of discovery's.
+  Task<> handle(Exchange& x) const;
 
  private:
+  Task<> aggregated(Exchange& x, std::string_view version) const;
+
   std::map<std::string, std::string> documents_;  // by path without leading slash
   std::string aggregated_core_, aggregated_groups_, etag_core_, etag_groups_;
 };

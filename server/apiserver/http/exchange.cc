@@ -38,27 +38,55 @@ Task<> send_value(Exchange& x, int status, const value& v) {
   co_await send_body(x, body);
 }
 
+api::IncludeObject included(const OutputForm& form) {
+  return form.include_object == "Object" ? api::IncludeObject::object : form.include_object == "None" ? api::IncludeObject::none : api::IncludeObject::metadata;
+}
+
 }  // namespace
 
-object partial_metadata(const value& o) {
-  object out{{"kind", "PartialObjectMetadata"}, {"apiVersion", "meta.k8s.io/v1"}};
+object partial_metadata(const OutputForm& form, const value& o) {
+  std::string_view version = form.meta_version();
+  object out{{"kind", "PartialObjectMetadata"}, {"apiVersion", base::json::string_view(version.data(), version.size())}};
   if (const value* m = o.get_object().if_contains("metadata")) out["metadata"] = *m;
   return out;
+}
+
+std::string_view metadata_text(std::string_view stored) {
+  constexpr std::string_view mark = "\"metadata\":";
+  size_t begin = stored.find(mark);
+  if (begin == stored.npos) return "{}";
+  begin += mark.size();
+  int depth = 0;
+  bool quoted = false;
+  for (size_t i = begin; i < stored.size(); ++i) {
+    char c = stored[i];
+    if (quoted) {
+      if (c == '\\') ++i;
+      else if (c == '"') quoted = false;
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '{') {
+      ++depth;
+    } else if (c == '}' && --depth == 0) {
+      return stored.substr(begin, i + 1 - begin);
+    }
+  }
+  return "{}";
+}
+
+std::string partial_head(const OutputForm& form) {
+  return fmt::format(R"({{"kind":"PartialObjectMetadata","apiVersion":"{}","metadata":)", form.meta_version());
 }
 
 value shaped(const OutputForm& form, const ResourceInfo& r, value o, bool with_columns) {
   if (form.shape == OutputForm::Shape::whole) return o;
   const value* items = base::find(o, "items");
-  if (form.shape == OutputForm::Shape::table) {
-    api::IncludeObject include = form.include_object == "Object" ? api::IncludeObject::object
-                                 : form.include_object == "None" ? api::IncludeObject::none
-                                                                 : api::IncludeObject::metadata;
-    return api::make_table(*r.kind, o, include, base::now_rfc3339(), with_columns);
-  }
-  if (!items || !items->is_array()) return partial_metadata(o);
-  object list{{"kind", "PartialObjectMetadataList"}, {"apiVersion", "meta.k8s.io/v1"}, {"metadata", o.get_object()["metadata"]}};
+  if (form.shape == OutputForm::Shape::table) return api::make_table(*r.kind, o, included(form), base::now_rfc3339(), with_columns, form.meta_version());
+  if (!items || !items->is_array()) return partial_metadata(form, o);
+  std::string_view version = form.meta_version();
+  object list{{"kind", "PartialObjectMetadataList"}, {"apiVersion", base::json::string_view(version.data(), version.size())}, {"metadata", o.get_object()["metadata"]}};
   array out;
-  for (const value& item : items->get_array()) out.push_back(partial_metadata(item));
+  for (const value& item : items->get_array()) out.push_back(partial_metadata(form, item));
   list["items"] = std::move(out);
   return list;
 }
@@ -121,27 +149,87 @@ Task<> send_reply(Exchange& x, const Reply& reply) {
   co_await send_value(x, reply.status, v);
 }
 
+namespace {
+
+using Parts = std::vector<std::string_view>;
+
+// {head item,item,item}, gathered; what the views point at is the caller's.
+Task<> send_gathered(Exchange& x, std::string_view type, const Parts& parts) {
+  x.response.status = 200;
+  x.response.headers.set("Content-Type", type);
+  co_await send_body(x, parts);
+}
+
+Task<> send_stored(Exchange& x, const Registry& registry, const ResourceInfo& r, const ListAnswer& list, const object& meta) {
+  std::string head = fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":{},"items":[)", r.kind->list_kind, r.api_version, base::to_text(meta));
+  std::vector<Bytes> owned;
+  Parts parts;
+  parts.reserve(list.records.size() * 2 + 2);
+  parts.push_back(head);
+  for (const RecordPtr& record : list.records) {
+    if (parts.size() > 1) parts.push_back(",");
+    if (r.conversion) owned.push_back(registry.present(r, record));
+    parts.push_back(r.conversion ? *owned.back() : *record->value);
+  }
+  parts.push_back("]}");
+  co_await send_gathered(x, "application/json", parts);
+}
+
+Task<> send_partial(Exchange& x, const ListAnswer& list, const object& meta) {
+  std::string head = fmt::format(R"({{"kind":"PartialObjectMetadataList","apiVersion":"{}","metadata":{},"items":[)", x.output.meta_version(), base::to_text(meta));
+  std::string first = partial_head(x.output), further = "}," + first;
+  Parts parts;
+  parts.reserve(list.records.size() * 2 + 3);
+  parts.push_back(head);
+  for (const RecordPtr& record : list.records) {
+    parts.push_back(parts.size() == 1 ? first : further);
+    parts.push_back(metadata_text(*record->value));
+  }
+  parts.push_back(list.records.empty() ? "]}" : "}]}");
+  co_await send_gathered(x, "application/json", parts);
+}
+
+// Object by object, so that never all of them are decoded at once.
+Task<> send_table(Exchange& x, const Registry& registry, const ResourceInfo& r, const ListAnswer& list, const object& meta) {
+  std::string text = fmt::format(R"({{"kind":"Table","apiVersion":"{}","metadata":{},"columnDefinitions":{},"rows":[)", x.output.meta_version(), base::to_text(meta),
+                                 base::to_text(api::table_columns(*r.kind)));
+  const std::string now = base::now_rfc3339();
+  bool first = true;
+  for (const RecordPtr& record : list.records) {
+    auto item = registry.decode(r, *record);
+    if (!item) continue;
+    if (!first) text += ',';
+    first = false;
+    text += base::to_text(api::table_row(*r.kind, *item, included(x.output), now, x.output.meta_version()));
+  }
+  text += "]}";
+  Parts parts{text};
+  co_await send_gathered(x, "application/json", parts);
+}
+
+Task<> send_protobuf(Exchange& x, const Registry& registry, const ResourceInfo& r, const ListAnswer& list, const object& meta) {
+  const bool partial = x.output.shape == OutputForm::Shape::partial;
+  auto out = partial ? api::ProtobufList::begin("meta.k8s.io/v1", "PartialObjectMetadataList", meta)
+                     : api::ProtobufList::begin(r.api_version, r.kind->list_kind, meta);
+  if (!out) co_return co_await send_error(x, out.error());
+  for (const RecordPtr& record : list.records)
+    if (auto item = registry.decode(r, *record)) out->add(*item);
+  std::string text = out->end();
+  Parts parts{text};
+  co_await send_gathered(x, content_type(OutputForm::Encoding::protobuf), parts);
+}
+
+}  // namespace
+
 Task<> send_list(Exchange& x, const Registry& registry, const ResourceInfo& r, const ListAnswer& list) {
   object meta{{"resourceVersion", std::to_string(list.revision)}};
   if (!list.continue_token.empty()) meta["continue"] = list.continue_token;
   if (list.remaining > 0) meta["remainingItemCount"] = list.remaining;
-  if (x.output.plain()) {
-    std::string head = fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":{},"items":[)", r.kind->list_kind, r.api_version, base::to_text(meta));
-    std::vector<Bytes> owned;
-    std::vector<std::string_view> parts;
-    parts.reserve(list.records.size() * 2 + 2);
-    parts.push_back(head);
-    for (const RecordPtr& record : list.records) {
-      if (parts.size() > 1) parts.push_back(",");
-      if (r.conversion) owned.push_back(registry.present(r, record));
-      parts.push_back(r.conversion ? *owned.back() : *record->value);
-    }
-    parts.push_back("]}");
-    x.response.status = 200;
-    x.response.headers.set("Content-Type", "application/json");
-    co_await send_body(x, parts);
-    co_return;
-  }
+  if (x.output.plain()) co_return co_await send_stored(x, registry, r, list, meta);
+  if (x.output.encoding == OutputForm::Encoding::protobuf) co_return co_await send_protobuf(x, registry, r, list, meta);
+  if (x.output.encoding == OutputForm::Encoding::json && !x.output.pretty && x.output.shape == OutputForm::Shape::table)
+    co_return co_await send_table(x, registry, r, list, meta);
+  if (x.output.encoding == OutputForm::Encoding::json && !x.output.pretty && !r.conversion) co_return co_await send_partial(x, list, meta);
   array items;
   items.reserve(list.records.size());
   for (const RecordPtr& record : list.records) {

@@ -29,6 +29,10 @@ Task<> send_list(Exchange& x, const Registry& registry, const ResourceInfo& reso
 void add_warnings(base::http::Response& response, const std::vector<std::string>& warnings);
 // The object in the shape the client asked for.
 base::json::value shaped(const OutputForm& form, const ResourceInfo& resource, base::json::value object, bool with_columns = true);
-base::json::object partial_metadata(const base::json::value& object);
+base::json::object partial_metadata(const OutputForm& form, const base::json::value& object);
+// The text of metadata in a stored value, its braces included.
+std::string_view metadata_text(std::string_view stored);
+// What stands before it when only metadata is sent; "}" follows.
+std::string partial_head(const OutputForm& form);
 
 }  // namespace server

@@ -163,75 +163,14 @@ Task<> Front::health(Exchange& x) {
   co_await send_text(x, ready ? 200 : 500, ready ? "ok" : "the server is starting or stopping");
 }
 
-Task<> Front::openapi(Exchange& x) {
-  const std::string& path = x.info.path;
-  api::OpenApiInput input;
-  input.version = p_.version;
-  std::string text;
-  std::string_view type = "application/json";
-  const bool proto = x.request.headers.get("Accept").find("proto-openapi") != std::string_view::npos;
-  if (path == "/openapi/v2") {
-    if (proto) {
-      text = api::openapi_v2_protobuf(input);
-      type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-    } else {
-      text = api::openapi_v2_json(input);
-    }
-  } else if (path == "/openapi/v3" || path == "/openapi/v3/") {
-    text = api::openapi_v3_index(input);
-  } else {
-    std::string_view name = std::string_view(path).substr(std::string_view("/openapi/v3/").size());
-    if (proto) {
-      text = api::openapi_v3_protobuf(input, name);
-      type = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
-    } else {
-      text = api::openapi_v3_document(input, name);
-    }
-    if (!text.empty() && x.request.query.has("hash")) x.response.headers.set("Cache-Control", "public, immutable");
-  }
-  if (text.empty()) co_return co_await send_error(x, base::fail(404, "NotFound", "the server could not find the requested resource").error());
-  std::string etag = fmt::format("\"{}\"", base::sha256_hex(text).substr(0, 64));
-  x.response.headers.set("Etag", etag);
-  x.response.headers.set("Vary", "Accept");
-  x.response.headers.set("Content-Type", type);
-  if (x.request.headers.get("If-None-Match") == etag) {
-    x.response.status = 304;
-    text.clear();
-  }
-  co_await send_body(x, text);
-}
-
-Task<> Front::discovery(Exchange& x) {
-  if (x.info.parts.size() == 1 && wants_aggregated(x.request)) {
-    const bool core = x.info.parts[0] == "api";
-    const std::string& etag = p_.discovery.aggregated_etag(core);
-    x.response.headers.set("Etag", etag);
-    x.response.headers.set("Vary", "Accept");
-    x.response.headers.set("Cache-Control", "public");
-    x.response.headers.set("Content-Type", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
-    if (x.request.headers.get("If-None-Match") == etag) {
-      x.response.status = 304;
-      co_await x.response.send(std::string_view());
-      co_return;
-    }
-    co_await send_body(x, p_.discovery.aggregated(core));
-    co_return;
-  }
-  const std::string* document = p_.discovery.document(x.info.parts);
-  if (!document) co_return co_await send_error(x, base::fail(404, "NotFound", "the server could not find the requested resource").error());
-  Reply reply{200, base::make_bytes(*document), nullptr};
-  x.output.shape = OutputForm::Shape::whole;
-  co_await send_reply(x, reply);
-}
-
 Task<> Front::non_resource(Exchange& x) {
   const RequestInfo& i = x.info;
   if (x.request.method != "GET" && x.request.method != "HEAD")
     co_return co_await send_error(x, base::fail(405, "MethodNotAllowed", "the server does not allow this method on the requested resource").error());
   const std::string first = i.parts.empty() ? std::string() : i.parts[0];
   if (first == "healthz" || first == "livez" || first == "readyz") co_return co_await health(x);
-  if (first == "api" || first == "apis") co_return co_await discovery(x);
-  if (first == "openapi" && i.parts.size() >= 2 && (i.parts[1] == "v2" || i.parts[1] == "v3")) co_return co_await openapi(x);
+  if (first == "api" || first == "apis") co_return co_await p_.discovery.handle(x);
+  if (first == "openapi" && i.parts.size() >= 2 && (i.parts[1] == "v2" || i.parts[1] == "v3")) co_return co_await p_.openapi.handle(x);
   if (first == "version") co_return co_await send_json(x, 200, version_text());
   if (first == "metrics") {
     std::string text = metrics_.text(p_.operations.registry().store(), p_.operations.registry().resources());

@@ -3,9 +3,9 @@
 
 #include <atomic>
 
-#include "api/openapi.h"
 #include "server/apiserver/http/discovery.h"
 #include "server/apiserver/http/metrics.h"
+#include "server/apiserver/http/openapi_documents.h"
 #include "server/apiserver/http/resource_handler.h"
 #include "server/apiserver/join/join.h"
 #include "server/apiserver/tunnel/connect.h"
@@ -19,12 +19,13 @@ struct FrontParts {
   const Authorizer& authorizer;
   const ServiceAccountTokens& tokens;
   const Discovery& discovery;
+  OpenApiDocuments& openapi;
   ResourceHandler& resources;
   Connect& connect;
   ResourceMetrics& usage;
   NodeStreams& streams;
   Join& join;
-  std::string ca_pem, version;
+  std::string ca_pem;
   size_t max_reads, max_writes;
 };
 
@@ -39,8 +40,6 @@ class Front {
   Task<> non_resource(Exchange& x);
   Task<> tunnel(Exchange& x);
   Task<> health(Exchange& x);
-  Task<> openapi(Exchange& x);
-  Task<> discovery(Exchange& x);
   FrontParts p_;
   Metrics metrics_;
   std::atomic<bool> ready_{false};

@@ -1,7 +1,10 @@
 #include "server/apiserver/http/negotiation.h"
 
+#include <algorithm>
+#include <charconv>
 #include <map>
 #include <string>
+#include <vector>
 
 #include <boost/json/serialize.hpp>
 #include <fmt/format.h>
@@ -12,6 +15,10 @@ namespace {
 struct MediaRange {
   std::string type;  // lower case
   std::map<std::string, std::string> parameters;
+  std::string_view of(const char* name) const {
+    auto it = parameters.find(name);
+    return it == parameters.end() ? std::string_view() : std::string_view(it->second);
+  }
 };
 
 std::string_view trim(std::string_view s) {
@@ -35,14 +42,52 @@ MediaRange parse_range(std::string_view text) {
   return out;
 }
 
-template <class F>
-void each_range(std::string_view accept, F f) {
+// Thousandths, as RFC 9110 allows three digits.
+int quality(const MediaRange& range) {
+  std::string_view q = range.of("q");
+  if (q.empty()) return 1000;
+  double value = 1;
+  std::from_chars(q.data(), q.data() + q.size(), value);
+  return static_cast<int>(std::clamp(value, 0.0, 1.0) * 1000);
+}
+
+// What is accepted, the most wanted first.
+std::vector<MediaRange> ranges(std::string_view accept) {
+  std::vector<MediaRange> out;
   while (!accept.empty()) {
     size_t comma = accept.find(',');
-    if (!f(parse_range(accept.substr(0, comma)))) return;
-    if (comma == accept.npos) return;
+    MediaRange range = parse_range(accept.substr(0, comma));
+    if (int q = quality(range); q > 0)
+      out.insert(std::find_if(out.begin(), out.end(), [q](const MediaRange& other) { return quality(other) < q; }), std::move(range));
+    if (comma == accept.npos) break;
     accept.remove_prefix(comma + 1);
   }
+  return out;
+}
+
+// Asked for, or read by a person: as Kubernetes tells it.
+bool wants_pretty(const base::http::Request& request) {
+  if (request.query.has("pretty")) return request.query.flag("pretty");
+  std::string_view agent = request.headers.get("User-Agent");
+  return agent.starts_with("curl") || agent.starts_with("Wget") || agent.starts_with("Mozilla/5.0");
+}
+
+// Sets the form a range stands for; false when the server has none.
+bool take_range(const MediaRange& range, bool discovery, OutputForm& form) {
+  if (range.type == "application/json" || range.type == "*/*" || range.type == "application/*") form.encoding = OutputForm::Encoding::json;
+  else if (range.type == "application/yaml") form.encoding = OutputForm::Encoding::yaml;
+  else if (range.type == "application/vnd.kubernetes.protobuf") form.encoding = OutputForm::Encoding::protobuf;
+  else return false;
+  std::string_view as = range.of("as"), version = range.of("v");
+  if (as.empty()) return true;
+  if (as == "APIGroupDiscoveryList") return discovery && form.encoding == OutputForm::Encoding::json;
+  const bool protobuf = form.encoding == OutputForm::Encoding::protobuf;
+  if (range.of("g") != "meta.k8s.io" || (version != "v1" && version != "v1beta1")) return false;
+  form.beta = version == "v1beta1";
+  if (as == "Table" && !protobuf) form.shape = OutputForm::Shape::table;
+  else if ((as == "PartialObjectMetadata" || as == "PartialObjectMetadataList") && !(protobuf && form.beta)) form.shape = OutputForm::Shape::partial;
+  else return false;
+  return true;
 }
 
 void pretty_into(std::string& out, const base::json::value& v, size_t depth) {
@@ -82,36 +127,21 @@ void pretty_into(std::string& out, const base::json::value& v, size_t depth) {
 
 Result<OutputForm> choose_output(const base::http::Request& request) {
   OutputForm out;
-  out.pretty = request.query.flag("pretty");
+  out.pretty = wants_pretty(request);
   out.include_object = request.query.get("includeObject");
   std::string_view accept = request.headers.get("Accept");
   if (accept.empty()) return out;
-  bool found = false;
-  each_range(accept, [&](const MediaRange& range) {
+  const bool discovery = request.path == "/api" || request.path == "/apis";
+  for (const MediaRange& range : ranges(accept)) {
     OutputForm form = out;
-    if (range.type == "application/json" || range.type == "*/*" || range.type == "application/*") form.encoding = OutputForm::Encoding::json;
-    else if (range.type == "application/yaml") form.encoding = OutputForm::Encoding::yaml;
-    else if (range.type == "application/vnd.kubernetes.protobuf") form.encoding = OutputForm::Encoding::protobuf;
-    else return true;
-    auto as = range.parameters.find("as");
-    if (as != range.parameters.end()) {
-      auto of = [&](const char* name) {
-        auto it = range.parameters.find(name);
-        return it == range.parameters.end() ? std::string() : it->second;
-      };
-      if (of("g") != "meta.k8s.io" || (of("v") != "v1" && of("v") != "v1beta1")) return true;
-      if (as->second == "Table" && form.encoding != OutputForm::Encoding::protobuf && of("v") == "v1") form.shape = OutputForm::Shape::table;
-      else if (as->second == "PartialObjectMetadata" || as->second == "PartialObjectMetadataList") form.shape = OutputForm::Shape::partial;
-      else return true;
-    }
-    out = form;
-    found = true;
-    return false;
-  });
-  if (!found)
-    return base::fail(406, "NotAcceptable",
-                      "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf");
-  return out;
+    if (!take_range(range, discovery, form)) continue;
+    const std::string& include = form.include_object;
+    if (form.shape == OutputForm::Shape::table && !include.empty() && include != "None" && include != "Metadata" && include != "Object")
+      return base::bad_request(fmt::format("Unable to convert to Table as requested: includeObject: Invalid value: \"{}\": must be 'Metadata', 'Object', 'None', or empty", include));
+    return form;
+  }
+  return base::fail(406, "NotAcceptable",
+                    "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf");
 }
 
 Result<Body::Form> body_form(const base::http::Request& request) {
@@ -134,18 +164,16 @@ Result<api::PatchType> patch_type(const base::http::Request& request) {
       "application/strategic-merge-patch+json, application/apply-patch+yaml");
 }
 
-bool wants_aggregated(const base::http::Request& request) {
-  bool aggregated = false;
-  each_range(request.headers.get("Accept"), [&](const MediaRange& range) {
-    auto of = [&](const char* name) {
-      auto it = range.parameters.find(name);
-      return it == range.parameters.end() ? std::string() : it->second;
-    };
-    if (range.type == "application/json" && of("as") == "APIGroupDiscoveryList" && of("g") == "apidiscovery.k8s.io" && of("v") == "v2") aggregated = true;
-    bool usable = range.type == "application/json" || range.type == "*/*";
-    return !aggregated && !(usable && range.parameters.find("as") == range.parameters.end());
-  });
-  return aggregated;
+std::string_view aggregated_version(const base::http::Request& request) {
+  for (const MediaRange& range : ranges(request.headers.get("Accept"))) {
+    const bool usable = range.type == "application/json" || range.type == "*/*" || range.type == "application/*";
+    if (!usable) continue;
+    if (range.of("as").empty()) return {};
+    if (range.of("as") != "APIGroupDiscoveryList" || range.of("g") != "apidiscovery.k8s.io") continue;
+    if (range.of("v") == "v2") return "v2";
+    if (range.of("v") == "v2beta1") return "v2beta1";
+  }
+  return {};
 }
 
 std::string_view content_type(OutputForm::Encoding encoding) {

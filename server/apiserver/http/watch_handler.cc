@@ -39,25 +39,27 @@ std::pair<size_t, size_t> revision_digits(const datastore::Record& record) {
 // Turns items into bytes on the wire. Plain JSON is gathered from stored bytes without copying.
 class EventWriter {
  public:
-  EventWriter(const Registry& registry, const ResourceInfo& r, OutputForm form) : registry_(registry), r_(r), form_(std::move(form)) {}
+  EventWriter(const Registry& registry, const ResourceInfo& r, OutputForm form) : registry_(registry), r_(r), form_(std::move(form)), partial_head_(partial_head(form_)) {}
 
   void add(const WatchItem& item) {
     if (item.type == WatchItem::Type::bookmark) {
       add_bookmark(item);
-    } else if (form_.plain() && !r_.conversion) {
+    } else if (form_.encoding == OutputForm::Encoding::json && form_.shape != OutputForm::Shape::table && !r_.conversion) {
       static constexpr std::string_view heads[] = {R"({"type":"ADDED","object":)", R"({"type":"MODIFIED","object":)", R"({"type":"DELETED","object":)"};
       keep_.push_back(item.record->value);
-      std::string_view text = *item.record->value;
+      const bool partial = form_.shape == OutputForm::Shape::partial;
+      std::string_view whole = *item.record->value, text = partial ? metadata_text(whole) : whole;
       parts_.push_back(heads[static_cast<size_t>(item.type)]);
+      if (partial) parts_.push_back(partial_head_);
       if (item.type == WatchItem::Type::deleted) {
         auto [begin, end] = revision_digits(*item.record);
-        parts_.push_back(text.substr(0, begin));
+        parts_.push_back(text.substr(0, begin - static_cast<size_t>(text.data() - whole.data())));
         parts_.push_back(own(std::to_string(item.revision)));
-        parts_.push_back(text.substr(end));
+        parts_.push_back(text.substr(end - static_cast<size_t>(text.data() - whole.data())));
       } else {
         parts_.push_back(text);
       }
-      parts_.push_back("}\n");
+      parts_.push_back(partial ? "}}\n" : "}\n");
     } else {
       auto v = registry_.decode(r_, *item.record);
       if (!v) return;
@@ -84,12 +86,12 @@ class EventWriter {
     if (item.initial_events_end) meta["annotations"] = object{{"k8s.io/initial-events-end", "true"}};
     value o = object{{"kind", r_.kind->kind}, {"apiVersion", r_.api_version}, {"metadata", meta}};
     if (form_.shape == OutputForm::Shape::table) {
-      o = object{{"kind", "Table"}, {"apiVersion", "meta.k8s.io/v1"}, {"metadata", object{{"resourceVersion", std::to_string(item.revision)}}},
+      o = object{{"kind", "Table"}, {"apiVersion", std::string(form_.meta_version())}, {"metadata", object{{"resourceVersion", std::to_string(item.revision)}}},
                  {"columnDefinitions", base::json::array{}}, {"rows", base::json::array{}}};
       if (item.initial_events_end)
-        o.as_object()["rows"] = base::json::array{object{{"cells", base::json::array{}}, {"object", object{{"kind", "PartialObjectMetadata"}, {"apiVersion", "meta.k8s.io/v1"}, {"metadata", meta}}}}};
+        o.as_object()["rows"] = base::json::array{object{{"cells", base::json::array{}}, {"object", object{{"kind", "PartialObjectMetadata"}, {"apiVersion", std::string(form_.meta_version())}, {"metadata", meta}}}}};
     } else if (form_.shape == OutputForm::Shape::partial) {
-      o = partial_metadata(o);
+      o = partial_metadata(form_, o);
     }
     add_value("BOOKMARK", o);
   }
@@ -110,6 +112,7 @@ class EventWriter {
   const Registry& registry_;
   const ResourceInfo& r_;
   const OutputForm form_;
+  const std::string partial_head_;
   bool first_ = true;
   std::vector<std::string_view> parts_;
   std::vector<Bytes> keep_;
@@ -177,7 +180,9 @@ Task<> ResourceHandler::watch(Exchange& x, const ResourceInfo& r, std::string ns
   }
   const base::TimePoint deadline = base::Clock::now() + time;
   // An unsuitable form of output for a stream of events.
-  if (x.output.encoding == OutputForm::Encoding::yaml) x.output.encoding = OutputForm::Encoding::json;
+  if (x.output.encoding == OutputForm::Encoding::yaml)
+    co_return co_await send_error(x, base::fail(406, "NotAcceptable", "only the following media types are accepted: application/json;stream=watch, "
+                                                                      "application/vnd.kubernetes.protobuf;stream=watch").error());
   x.output.pretty = false;
 
   auto session = co_await operations_.registry().watch(&r, std::move(ns), std::move(request));

@@ -2,6 +2,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "api/prune.h"
+#include "api/yaml.h"
 #include "base/bytes.h"
 
 namespace {
@@ -56,4 +58,70 @@ TEST_CASE("malformed protobuf is refused, never trusted") {
   }
   CHECK(api::from_protobuf("x").error().code == 400);
   CHECK(api::to_protobuf(*base::parse_json(R"({"apiVersion":"meta.k8s.io/v1","kind":"Table"})")).error().code == 406);
+}
+
+namespace {
+
+// A value of the type with everything in it, as far down as the depth says.
+base::json::value sample(const api::Type& t, int depth) {
+  using api::Form;
+  switch (t.form) {
+    case Form::string: return t.values.empty() ? base::json::value("text: 'with' \"marks\"\n#2") : base::json::value(base::json::string_view(t.values[0].data(), t.values[0].size()));
+    case Form::bytes: return "AP8=";
+    case Form::time: return "2026-01-02T03:04:05Z";
+    case Form::micro_time: return "2026-01-02T03:04:05.000006Z";
+    case Form::duration: return "1m2.5s";
+    case Form::quantity: return "1500m";
+    case Form::boolean: return true;
+    case Form::int32: return -7;
+    case Form::int64: return int64_t{1} << 40;
+    case Form::float64: return 0.5;
+    case Form::int_or_string: return depth % 2 ? base::json::value("25%") : base::json::value(8080);
+    case Form::any:
+    case Form::raw_extension: return base::json::object{{"apiVersion", "x/v1"}, {"kind", "X"}, {"n", 1}};
+    case Form::json_or_union: return t.name == "JSONSchemaPropsOrBool" ? base::json::value(true) : base::json::value(base::json::object{{"type", "string"}});
+    case Form::list: return base::json::array{sample(*t.element, depth - 1)};
+    case Form::map: return base::json::object{{"a.b/c", sample(*t.element, depth - 1)}};
+    case Form::object: break;
+  }
+  base::json::object o;
+  for (const api::Field& f : t.fields) {
+    if (f.number == 0 && f.embedded[0] == 0) continue;
+    // An empty list says nothing in protobuf, so there are none.
+    const bool structured = f.type->form >= Form::object;
+    if (structured && depth <= 1) continue;
+    o[f.name] = sample(*f.type, depth - 1);
+  }
+  return o;
+}
+
+}  // namespace
+
+TEST_CASE("every kind survives protobuf and YAML with all its fields") {
+  size_t checked = 0;
+  for (const api::Kind& kind : api::Schema::builtin().kinds()) {
+    INFO(kind.api_version() << " " << kind.kind);
+    // Not in protobuf: tables, and what only JSON has a form for.
+    if (kind.kind == "Table" || kind.kind == "List" || kind.group == "metrics.k8s.io") continue;
+    for (int depth : {1, 3, 6}) {
+      base::json::value v = sample(*kind.type, depth);
+      v.as_object()["apiVersion"] = kind.api_version();
+      v.as_object()["kind"] = kind.kind;
+      api::normalise(*kind.type, v);
+      auto bytes = api::to_protobuf(v);
+      if (!bytes) {
+        CHECK(bytes.error().code == 406);
+        continue;
+      }
+      auto back = api::from_protobuf(*bytes);
+      REQUIRE(back);
+      api::normalise(*kind.type, *back);
+      if (*back != v) CHECK(base::to_text(*back) == base::to_text(v));
+      auto yaml = api::parse_yaml(api::to_yaml(v));
+      REQUIRE(yaml);
+      CHECK(*yaml == v);
+      ++checked;
+    }
+  }
+  CHECK(checked > 200);
 }
