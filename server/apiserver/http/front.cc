@@ -7,7 +7,6 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "server/apiserver/auth/node_access.h"
-#include "server/apiserver/http/compression.h"
 #include "server/apiserver/http/status.h"
 
 #ifndef APPLIANCE_VERSION
