@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "api/openapi.h"
+#include "api/openapi/descriptions.h"
 #include "base/json.h"
 
 namespace api::openapi {
@@ -24,7 +25,7 @@ std::string definition_name(const CustomKind& custom);
 std::string group_path(const Kind& kind);
 
 // The definition of a named type; `kinds` are those it is the type of.
-object definition(Dialect d, const Type& type, const std::vector<const Kind*>& kinds);
+object definition(Dialect d, const Descriptions& descriptions, const Type& type, const std::vector<const Kind*>& kinds);
 object definition(Dialect d, const CustomKind& custom);
 
 // Named scalars that definitions refer to.

@@ -30,9 +30,10 @@ std::map<const Type*, std::vector<const Kind*>> kinds_by_type() {
 template <class F>
 void each_definition(Dialect d, const OpenApiInput& in, F f) {
   auto kinds = kinds_by_type();
+  const Descriptions descriptions;
   for (const Type& t : Schema::builtin().types()) {
     if (t.form != Form::object || t.name.empty() || Schema::builtin().type(definition_name(t)) != &t) continue;
-    f(definition_name(t), definition(d, t, kinds[&t]));
+    f(definition_name(t), definition(d, descriptions, t, kinds[&t]));
   }
   for (auto& [name, node] : scalar_definitions(d)) f(name, std::move(node));
   for (const auto& c : in.custom) f(definition_name(*c), definition(d, *c));
@@ -189,7 +190,8 @@ class GroupDocument {
   template <class F>
   void each_schema(F f) const {
     auto kinds = kinds_by_type();
-    for (const Type* t : types_) f(definition_name(*t), definition(Dialect::v3, *t, kinds[t]));
+    const Descriptions descriptions;
+    for (const Type* t : types_) f(definition_name(*t), definition(Dialect::v3, descriptions, *t, kinds[t]));
     for (auto& [name, node] : scalar_definitions(Dialect::v3)) f(name, std::move(node));
     each_custom([&](const CustomKind& c) {
       f(definition_name(c), definition(Dialect::v3, c));

@@ -74,12 +74,11 @@ object node_of(Dialect d, const Type& t) {
   return {};
 }
 
-object member(Dialect d, const Field& f) {
+object member(Dialect d, const Descriptions& descriptions, const Type& t, const Field& f) {
   object node = node_of(d, *f.type);
   // In version 3 a reference has no siblings, so it is wrapped.
   if (d == Dialect::v3 && node.contains("$ref")) node = object{{"allOf", array{std::move(node)}}};
-  if (!f.doc.empty()) node["description"] = sv(f.doc);
-  else if (f.type->form == Form::object && !f.type->doc.empty() && d == Dialect::v2) node["description"] = sv(f.type->doc);
+  if (std::string_view text = descriptions.field(t, f); !text.empty()) node["description"] = sv(text);
   if (f.type->form == Form::object) add_list_rules(node, *f.type);
   if (!f.default_value.is_null()) node["default"] = f.default_value;
   return node;
@@ -140,9 +139,10 @@ std::string definition_name(const CustomKind& custom) {
 
 std::string group_path(const Kind& k) { return k.group.empty() ? "api/" + k.version : fmt::format("apis/{}/{}", k.group, k.version); }
 
-object definition(Dialect d, const Type& t, const std::vector<const Kind*>& kinds) {
+object definition(Dialect d, const Descriptions& descriptions, const Type& t, const std::vector<const Kind*>& kinds) {
   object out;
-  if (!t.doc.empty()) out["description"] = sv(t.doc);
+  if (std::string_view text = descriptions.type(t); !text.empty()) out["description"] = sv(text);
+  else if (kinds.size() == 1 && t.name.ends_with("List")) out["description"] = fmt::format("A list of {} objects.", t.name.substr(0, t.name.size() - 4));
   out["type"] = "object";
   object properties;
   array required;
@@ -151,7 +151,7 @@ object definition(Dialect d, const Type& t, const std::vector<const Kind*>& kind
     properties["kind"] = object{{"description", sv(kKind)}, {"type", "string"}};
   }
   for (const Field& f : t.fields) {
-    properties[f.name] = member(d, f);
+    properties[f.name] = member(d, descriptions, t, f);
     if (f.required) required.emplace_back(sv(f.name));
   }
   if (!required.empty()) out["required"] = std::move(required);

@@ -1,4 +1,5 @@
 #include "api/openapi.h"
+#include "api/openapi/descriptions.h"
 
 #include <catch2/catch.hpp>
 
@@ -81,4 +82,40 @@ TEST_CASE("the protobuf form of OpenAPI v2 is well-formed") {
   CHECK_FALSE(r.failed());
   CHECK(definitions > 500);
   CHECK(paths > 150);
+}
+
+TEST_CASE("descriptions are of types and fields there are, and short") {
+  const api::openapi::Descriptions descriptions;
+  const auto& types = api::Schema::builtin().types();
+  REQUIRE(descriptions.all().size() > 800);
+  for (const auto& [name, text] : descriptions.all()) {
+    INFO(name);
+    CHECK(text.size() <= 100);
+    CHECK(text.ends_with('.'));
+    std::string_view type = std::string_view(name).substr(0, name.find('.'));
+    std::string_view field = name.find('.') == std::string::npos ? std::string_view() : std::string_view(name).substr(name.find('.') + 1);
+    CHECK(std::any_of(types.begin(), types.end(), [&](const api::Type& t) { return (type == "*" || t.name == type) && (field.empty() || t.field(field)); }));
+  }
+}
+
+TEST_CASE("explain has something to say of every kind and of every field people use") {
+  auto v = base::parse_json(api::openapi_v2_json({{}, "v1.36.0"}));
+  REQUIRE(v);
+  size_t fields = 0, silent = 0;
+  for (const auto& [name, node] : *base::find_object(*v, "definitions")) {
+    INFO(std::string_view(name));
+    if (base::find(node, "x-kubernetes-group-version-kind")) CHECK(!base::get_string(node, "description").empty());
+    const auto* properties = base::find_object(node, "properties");
+    if (!properties) continue;
+    for (const auto& [field, p] : *properties) {
+      ++fields;
+      const bool said = !base::get_string(p, "description").empty();
+      silent += !said;
+      for (std::string_view common : {"core.v1.PodSpec", "core.v1.Container", "core.v1.Service", "apps.v1.", "batch.v1.", "networking.v1.", "rbac.v1.", "policy.v1.", "meta.v1.ObjectMeta"}) {
+        if (!said && std::string_view(name).find(common) != std::string_view::npos) FAIL_CHECK(std::string_view(name) << "." << std::string_view(field));
+      }
+    }
+  }
+  INFO(silent << " of " << fields << " fields without description");
+  CHECK(silent * 4 < fields);
 }
