@@ -72,6 +72,13 @@ class Watcher {
   virtual Revision progress() const = 0;
 };
 
+// How the values of the prefixes that are encrypted stand in the file.
+struct Sealing {
+  bool enabled = false;
+  std::vector<std::pair<std::string, size_t>> by_key;  // rows by the id of the key that sealed them
+  size_t plain = 0;                                    // rows from before
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -88,6 +95,14 @@ class Store {
   virtual Revision compacted() const = 0;  // history before this is gone
   // Drops history before the revision (bounded steps in the background).
   virtual void compact(Revision before) = 0;
+  // An error when writes are refused: the disk is full or has failed, the store is stopping.
+  virtual Result<> health() const = 0;
+  virtual uint64_t size_bytes() const = 0;  // on disk
+  // Rows under the encrypted prefixes as they stand, history included.
+  virtual Task<Result<Sealing>> sealing() = 0;
+  // Writes anew what the newest key did not seal (after making a new one, if asked) and forgets the other keys. No revision changes, and no old text
+  // stays in the file.
+  virtual Task<Result<>> reseal(bool with_new_key) = 0;
   // Waits for writes under way, then closes.
   virtual Task<> stop() = 0;
 };

@@ -19,15 +19,6 @@ namespace {
 constexpr int64_t kApplicationId = 0x6170706c;  // "appl"
 constexpr int64_t kFormat = 1;
 
-uint32_t checksum(int64_t id, const Record& record) {
-  std::string head;
-  for (int64_t n : {id, static_cast<int64_t>(record.created), record.value ? int64_t(record.value->size()) : int64_t{-1}}) {
-    for (int shift = 0; shift < 64; shift += 8) head += static_cast<char>(n >> shift);
-  }
-  uint32_t sum = base::crc32(record.key, base::crc32(head));
-  return record.value ? base::crc32(*record.value, sum) : sum;
-}
-
 std::string folder_of(const std::string& path) {
   size_t slash = path.rfind('/');
   return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
@@ -49,6 +40,16 @@ Result<bool> create_private(const std::string& path) {
 }
 
 }  // namespace
+
+// `value` as it stands in the file; null for a deletion.
+uint32_t row_checksum(int64_t id, std::string_view key, Revision created, const std::string* value) {
+  std::string head;
+  for (int64_t n : {id, static_cast<int64_t>(created), value ? int64_t(value->size()) : int64_t{-1}}) {
+    for (int shift = 0; shift < 64; shift += 8) head += static_cast<char>(n >> shift);
+  }
+  uint32_t sum = base::crc32(key, base::crc32(head));
+  return value ? base::crc32(*value, sum) : sum;
+}
 
 LogFile::~LogFile() {
   for (auto* s : {begin_, commit_, append_, erase_, set_}) sqlite3_finalize(s);
@@ -194,9 +195,14 @@ Result<> LogFile::load(const std::function<void(Row)>& row) {
     record->created = static_cast<Revision>(sqlite3_column_int64(s, 2));
     record->revision = static_cast<Revision>(r.id) >> kRowBits;
     if (sqlite3_column_type(s, 3) != SQLITE_NULL) record->value = base::make_bytes(text(3));
-    if (static_cast<uint32_t>(sqlite3_column_int64(s, 4)) != checksum(r.id, *record)) {
+    if (static_cast<uint32_t>(sqlite3_column_int64(s, 4)) != row_checksum(r.id, record->key, record->created, record->value.get())) {
       return base::fail(500, kDiskFailed,
                         fmt::format("{} is corrupt: the checksum of revision {} of \"{}\" is wrong; restore a backup", path_, record->revision, record->key));
+    }
+    if (record->value && Keyring::sealed(*record->value)) {
+      if (!keyring_) return base::fail(500, "InternalError", fmt::format("\"{}\" in {} is encrypted, and no key file was given", record->key, path_));
+      TRY(std::string plain, keyring_->open_value(record->key, *record->value));
+      record->value = base::make_bytes(std::move(plain));
     }
     r.record = std::move(record);
     row(std::move(r));
@@ -219,12 +225,18 @@ Result<> LogFile::append(int64_t id, const Record& record) {
   sqlite3_bind_int64(append_, 1, id);
   sqlite3_bind_text(append_, 2, record.key.data(), static_cast<int>(record.key.size()), SQLITE_STATIC);
   sqlite3_bind_int64(append_, 3, static_cast<int64_t>(record.created));
-  if (record.value) {
-    sqlite3_bind_blob(append_, 4, record.value->data(), static_cast<int>(record.value->size()), SQLITE_STATIC);
+  std::string sealed;
+  const std::string* value = record.value.get();
+  if (value && seals(record.key)) {
+    sealed = keyring_->seal(record.key, *value);
+    value = &sealed;
+  }
+  if (value) {
+    sqlite3_bind_blob(append_, 4, value->data(), static_cast<int>(value->size()), SQLITE_STATIC);
   } else {
     sqlite3_bind_null(append_, 4);
   }
-  sqlite3_bind_int64(append_, 5, checksum(id, record));
+  sqlite3_bind_int64(append_, 5, row_checksum(id, record.key, record.created, value));
   auto result = step(append_);
   sqlite3_clear_bindings(append_);
   return result;
@@ -286,6 +298,18 @@ Result<> LogFile::copy_to(const std::string& path) {
   if (result) result = sync_folder(path);
   if (!result) ::unlink(part.c_str());
   return result;
+}
+
+void LogFile::seal_with(std::shared_ptr<Keyring> keyring, std::vector<std::string> prefixes) {
+  keyring_ = std::move(keyring);
+  sealed_prefixes_ = std::move(prefixes);
+}
+
+bool LogFile::seals(std::string_view key) const {
+  if (!keyring_) return false;
+  for (const std::string& p : sealed_prefixes_)
+    if (key.starts_with(p)) return true;
+  return false;
 }
 
 void LogFile::close() {

@@ -21,6 +21,10 @@ class SqliteStoreImpl final : public SqliteStore {
   void compact(Revision before) override { writer_.compact(before); }
   Stats stats() const override { return writer_.stats(); }
   Task<> stop() override { return writer_.stop(); }
+  Result<> health() const override { return writer_.health(); }
+  uint64_t size_bytes() const override { return writer_.stats().file_bytes; }
+  Task<Result<Sealing>> sealing() override { return writer_.sealing(); }
+  Task<Result<>> reseal(bool with_new_key) override { return writer_.reseal(with_new_key); }
   Task<Result<>> backup(std::string path) override { return writer_.backup(std::move(path)); }
   Task<Result<std::vector<RecordPtr>>> write(std::vector<Write> writes) override { return writer_.write(std::move(writes)); }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "datastore/keyring.h"
 #include "datastore/store.h"
 
 namespace datastore {
@@ -21,6 +22,10 @@ struct SqliteOptions {
   size_t history_events = 10'000;
   // Keys with one of these prefixes live in memory only: their writes take a revision and make events, and are gone after a restart.
   std::vector<std::string> volatile_prefixes;
+  // Values of keys with one of these prefixes are encrypted in the file (and nowhere else). Rows from before stay readable and are encrypted when next
+  // written, or by reseal().
+  std::shared_ptr<Keyring> keyring;
+  std::vector<std::string> sealed_prefixes;
   size_t watch_queue = 4'096;     // events a watcher may lag behind before it is closed with 410
   size_t write_queue = 65'536;    // writes waiting; further ones are refused with 429
   // Called once, from the writer thread, when the disk has failed (EIO, a failed sync, corruption). The store refuses every write from then on;

@@ -40,6 +40,7 @@ Writer::~Writer() { join(); }
 
 Result<> Writer::open() {
   auto begun = base::Clock::now();
+  file_.seal_with(options_.keyring, options_.sealed_prefixes);
   TRY(LogFile::Numbers numbers, file_.open(options_.path, options_.vfs));
   history_.start_at(0, numbers.compacted);
   std::vector<int64_t> superseded;
@@ -53,6 +54,8 @@ Result<> Writer::open() {
     }
     history_.load({std::move(row.record), row.id}, begun, superseded);
   }));
+  // All that is there could be read: a key made at this start covers up no lost one.
+  if (options_.keyring) CHECK_OK(options_.keyring->save());
   garbage_.assign(superseded.begin(), superseded.end());
   // An empty store is at revision 1: 0 means "any" to clients. After a crash what was reserved may have been given out.
   Revision floor = std::max({history_.revision(), numbers.compacted, numbers.reserved, Revision{1}});
@@ -108,11 +111,11 @@ Task<Result<std::vector<RecordPtr>>> Writer::write(std::vector<Write> writes) {
   co_return std::move(request.result);
 }
 
-Task<Result<>> Writer::backup(std::string path) {
+Task<Result<>> Writer::on_thread(std::function<Result<>()> f) {
   Result<> result;
   auto executor = co_await asio::this_coro::executor;
   auto initiate = [&](auto handler) {
-    Job job{[this, &result, &path] { result = file_.copy_to(path); }, {executor, std::move(handler)}};
+    Job job{[&result, &f] { result = f(); }, {executor, std::move(handler)}};
     {
       std::scoped_lock lock(mutex_);
       if (!failed_ && !stopping_) {
@@ -126,6 +129,40 @@ Task<Result<>> Writer::backup(std::string path) {
   };
   co_await asio::async_initiate<decltype(asio::use_awaitable), void()>(initiate, asio::use_awaitable);
   co_return result;
+}
+
+Task<Result<>> Writer::backup(std::string path) {
+  co_return co_await on_thread([this, &path] { return file_.copy_to(path); });
+}
+
+Task<Result<Sealing>> Writer::sealing() {
+  Sealing out;
+  CO_CHECK_OK(co_await on_thread([this, &out]() -> Result<> {
+    TRY(out, file_.sealing());
+    return {};
+  }));
+  co_return out;
+}
+
+Task<Result<>> Writer::reseal(bool with_new_key) {
+  co_return co_await on_thread([this, with_new_key]() -> Result<> {
+    if (with_new_key && options_.keyring) CHECK_OK(options_.keyring->rotate());
+    auto done = file_.reseal();
+    if (!done) file_.rollback();
+    check_disk(done);
+    last_write_ = base::Clock::now();
+    measured_ = false;
+    if (done) done = options_.keyring->drop_old();
+    return done;
+  });
+}
+
+Result<> Writer::health() const {
+  std::scoped_lock lock(mutex_);
+  if (failed_) return std::unexpected(*failed_);
+  if (stopping_) return base::unavailable("the datastore is stopping");
+  if (disk_full_) return base::fail(507, kDiskFull, fmt::format("the disk that holds {} is full", options_.path));
+  return {};
 }
 
 Task<Result<>> Writer::wait_for(Revision revision, base::TimePoint deadline) const {
@@ -343,6 +380,7 @@ void Writer::process(Batch batch) {
       done = std::unexpected(*failed_);
     }
   }
+  disk_full_ = !done && done.error().reason == kDiskFull;
   if (!done) refuse(batch, done.error());
   for (auto& q : batch) waiting.push_back(std::move(q.waiting));
   answer(std::move(waiting));

@@ -28,6 +28,9 @@ class Writer {
   // --- any thread
   Task<Result<std::vector<RecordPtr>>> write(std::vector<Write> writes);
   Task<Result<>> backup(std::string path);
+  Task<Result<Sealing>> sealing();
+  Task<Result<>> reseal(bool with_new_key);
+  Result<> health() const;
   Task<> stop();
   void compact(Revision before);
   // 504 when the revision is not reached in time.
@@ -67,6 +70,8 @@ class Writer {
   };
   using Batch = std::vector<Queued>;
 
+  // Runs f on the writer thread, between two transactions. f must live until it returns.
+  Task<Result<>> on_thread(std::function<Result<>()> f);
   void run();
   void process(Batch batch);
   Result<> plan(Request& request, Plan& plan) const;
@@ -104,6 +109,7 @@ class Writer {
   Revision compact_asked_ = 0;
   bool stopping_ = false;
   std::optional<base::Error> failed_;
+  std::atomic<bool> disk_full_ = false;
   SqliteStore::Stats stats_;
 
   // The writer thread's.
