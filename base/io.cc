@@ -19,6 +19,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "base/interrupt.h"
 #include "base/log.h"
 
 namespace base {
@@ -350,7 +351,15 @@ Task<Result<>> with_timeout(Duration d, Task<Result<>> task) {
   co_return std::move(*race->result);
 }
 
-Task<> race(Task<> a, Task<> b) {
+void Interrupt::fire() {
+  fired_.store(true, std::memory_order_release);
+  std::scoped_lock lock(mutex_);
+  for (Event* e : waiting_) e->notify();
+}
+
+Task<> race(Task<> a, Task<> b) { return race(std::move(a), std::move(b), nullptr); }
+
+Task<> race(Task<> a, Task<> b, Interrupt* by) {
   struct Two {
     int ended = 0;
     std::exception_ptr failure;
@@ -366,15 +375,24 @@ Task<> race(Task<> a, Task<> b) {
   asio::co_spawn(executor, std::move(a), asio::bind_cancellation_slot(two->cancel_a.slot(), [two](std::exception_ptr e) { two->end(e); }));
   asio::co_spawn(executor, std::move(b), asio::bind_cancellation_slot(two->cancel_b.slot(), [two](std::exception_ptr e) { two->end(e); }));
   std::exception_ptr outer;
+  if (by) {
+    std::scoped_lock lock(by->mutex_);
+    by->waiting_.insert(&two->done);
+  }
   try {
     for (;;) {
       uint64_t seen = two->done.version();
-      if (two->ended > 0) break;
+      if (two->ended > 0 || (by && by->fired())) break;
       co_await two->done.wait(seen);
     }
   } catch (...) {
     outer = std::current_exception();
   }
+  if (by) {
+    std::scoped_lock lock(by->mutex_);
+    by->waiting_.erase(&two->done);
+  }
+  const bool interrupted = two->ended == 0;
   // The end of both is waited for even when the caller is being cancelled; that is raised afterwards.
   co_await asio::this_coro::throw_if_cancelled(false);
   two->cancel_a.emit(asio::cancellation_type::terminal);
@@ -389,7 +407,7 @@ Task<> race(Task<> a, Task<> b) {
   }
   co_await asio::this_coro::throw_if_cancelled(true);
   if (outer) std::rethrow_exception(outer);
-  if (two->failure) std::rethrow_exception(two->failure);
+  if (two->failure && !interrupted) std::rethrow_exception(two->failure);
 }
 
 void run_to_end(Runtime& runtime, Task<> task) {

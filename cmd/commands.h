@@ -12,6 +12,7 @@ using Arguments = std::vector<std::string>;
 int server(const Arguments& arguments);
 int agent(const Arguments& arguments);
 int token(const Arguments& arguments);
+int secrets(const Arguments& arguments);
 int status(const Arguments& arguments);
 int check(const Arguments& arguments);
 int uninstall(const Arguments& arguments);

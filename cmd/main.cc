@@ -17,6 +17,7 @@ const std::vector<Command>& commands() {
       {"server", "run the control plane, and a node unless --disable-agent", server},
       {"agent", "run a node that joins a server", agent},
       {"token", "print the token with which agents join", token},
+      {"secrets", "encryption of Secrets at rest: status, rotate-key, reencrypt", secrets},
       {"status", "show what runs on this host", status},
       {"check", "tell whether this host has what is needed", check},
       {"uninstall", "remove everything from this host", uninstall},

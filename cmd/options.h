@@ -42,6 +42,17 @@ struct Options {
   int node_monitor_grace_period = 50;
   std::string ingress_http_address = "0.0.0.0:80";
   std::string ingress_https_address = "0.0.0.0:443";
+  int max_requests_inflight = 400;
+  int max_mutating_requests_inflight = 200;
+  bool request_log = false;
+  int shutdown_delay = 0;
+  std::string audit_policy_file;
+  std::string audit_log_path;
+  int audit_log_maxsize = 20;
+  int audit_log_maxbackup = 4;
+  int audit_log_maxage = 30;
+  std::string event_rate_limit = "server=500:5000,namespace=100:2000";
+  bool disable_encryption = false;
   bool debug = false;
   bool yes = false;
   bool wait_ready = false;

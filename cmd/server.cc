@@ -18,6 +18,7 @@
 #include "cmd/options.h"
 #include "cmd/pid_file.h"
 #include "datastore/sqlite/sqlite_store.h"
+#include "server/apiserver/admission/all.h"
 #include "server/apiserver/apiserver.h"
 #include "server/controllers/all.h"
 #include "server/manifests/manifests.h"
@@ -42,6 +43,16 @@ server::ApiServerOptions api_options(const Options& o) {
   a.service_cidr = o.service_cidr;
   a.cluster_dns = o.cluster_dns;
   a.cluster_domain = o.cluster_domain;
+  a.max_requests = static_cast<unsigned>(std::max(1, o.max_requests_inflight) + std::max(0, o.max_mutating_requests_inflight));
+  a.log_requests = o.request_log;
+  a.shutdown_delay = std::chrono::seconds(std::max(0, o.shutdown_delay));
+  a.event_rate_limit = o.event_rate_limit;
+  auto positive = [](int n) { return static_cast<size_t>(std::max(0, n)); };
+  a.audit.policy_file = o.audit_policy_file;
+  a.audit.log.path = o.audit_log_path.empty() ? o.data_dir + "/server/audit/audit.log" : o.audit_log_path;
+  a.audit.log.max_megabytes = positive(o.audit_log_maxsize);
+  a.audit.log.max_backups = positive(o.audit_log_maxbackup);
+  a.audit.log.max_age_days = positive(o.audit_log_maxage);
   a.token = o.token;
   a.agent_token = o.agent_token;
   return a;
@@ -87,6 +98,13 @@ class ServerProcess {
     store_options.path = data + "/server/state.db";
     store_options.indexer = server::indexer();
     store_options.volatile_prefixes = {"/registry/coordination.k8s.io/leases/kube-node-lease/"};
+    // Opened also when encryption is off: what is encrypted already stays readable.
+    const std::string key_file = data + "/server/encryption.key";
+    if (!options_.disable_encryption) store_options.sealed_prefixes = {"/registry/core/secrets/"};
+    if (!options_.disable_encryption || base::exists(key_file)) {
+      CO_TRY(store_options.keyring, datastore::Keyring::open(key_file));
+    }
+    auto keyring = store_options.keyring;
     store_options.fatal = [](const base::Error& e) {
       // What was acknowledged is on disk; nothing more may be promised by this process.
       base::log::error("server", "the datastore failed, exiting: {}", e.message);
@@ -95,6 +113,7 @@ class ServerProcess {
     CO_TRY(store_, datastore::open_sqlite(runtime_, std::move(store_options)));
 
     server::ApiServerOptions a = api_options(options_);
+    a.keyring = keyring;
     CO_CHECK_OK(parse_port_range(options_, a));
     api_ = std::make_unique<server::ApiServer>(runtime_, *store_, std::move(a));
     CO_CHECK_OK(co_await api_->start());
@@ -139,6 +158,7 @@ class ServerProcess {
   }
 
   Task<> stop() {
+    if (api_) api_->begin_shutdown();
     if (node_) co_await node_->stop();
     if (api_) api_->attach_node(options_.node_name, nullptr);
     if (manifests_) co_await manifests_->stop();
@@ -171,6 +191,7 @@ int server(const Arguments& arguments) {
   }
   Options& o = parsed->options;
   if (o.node_monitor_grace_period < 20) return complain("server", "--node-monitor-grace-period must be at least 20 seconds: nodes report every 10");
+  if (auto r = server::check_event_rate_limit(o.event_rate_limit); !r) return complain("server", "--event-rate-limit: " + r.error().message);
   if (o.debug) base::log::set_level(base::log::Level::debug);
   if (auto r = require_root(); !r) return complain("server", r.error().message);
   if (auto r = complete(o); !r) return complain("server", r.error().message);

@@ -7,12 +7,11 @@
 #include <filesystem>
 
 #include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
 
-#include "base/bytes.h"
 #include "base/files.h"
 #include "base/http/client.h"
 #include "base/json.h"
+#include "cmd/api_access.h"
 #include "cmd/commands.h"
 #include "cmd/options.h"
 
@@ -22,33 +21,8 @@ namespace {
 using base::Result;
 using base::Task;
 
-// Where a kubeconfig leads and who it says we are.
-struct Access {
-  std::string server;
-  base::http::TlsClientOptions tls;
-};
-
-Result<Access> read_kubeconfig(const std::string& path) {
-  TRY(std::string text, base::read_file(path, 1u << 20));
-  try {
-    YAML::Node root = YAML::Load(text);
-    YAML::Node cluster = root["clusters"][0]["cluster"], user = root["users"][0]["user"];
-    auto decoded = [](const YAML::Node& n) { return base::base64_decode(n.as<std::string>()); };
-    Access a;
-    a.server = cluster["server"].as<std::string>();
-    TRY(a.tls.ca_pem, decoded(cluster["certificate-authority-data"]));
-    base::http::KeyPair identity;
-    TRY(identity.certificate_pem, decoded(user["client-certificate-data"]));
-    TRY(identity.key_pem, decoded(user["client-key-data"]));
-    a.tls.identity = std::move(identity);
-    return a;
-  } catch (const YAML::Exception& e) {
-    return base::bad_request(path + ": " + e.what());
-  }
-}
-
 Task<Result<base::json::value>> nodes_table(std::string kubeconfig) {
-  CO_TRY(Access access, read_kubeconfig(kubeconfig));
+  CO_TRY(ApiAccess access, read_kubeconfig(kubeconfig));
   base::http::ClientOptions options;
   CO_TRY(options.tls, base::http::make_client_context(access.tls));
   base::http::Client client(std::move(options));

@@ -255,6 +255,7 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
     expect_continue = head.expect_continue;
     response.status = 200;
     response.headers = Headers{};
+    request.deadline.reset();
     request.method.assign(head.method);
     request.target.assign(head.target);
     std::string_view origin = head.target;
@@ -359,7 +360,8 @@ Task<Result<std::string>> RequestImpl::body(size_t limit) {
       }
       out.resize(std::min(limit, out.size() * 2));
     }
-    c_.stream->set_read_deadline(Clock::now() + c_.limits.idle_timeout);
+    TimePoint until = Clock::now() + c_.limits.idle_timeout;
+    c_.stream->set_read_deadline(deadline ? std::min(until, *deadline) : until);
     auto n = co_await c_.read_body({out.data() + used, out.size() - used});
     if (!n) co_return std::unexpected(std::move(n.error()));
     used += *n;

@@ -61,7 +61,8 @@ Task<Result<std::string>> Http2Request::body(size_t limit) {
     // One byte more decides, where the end is not known.
     if (used == out.size() && used < limit && !e_.content_length) out.resize(std::min(limit, out.size() * 2));
     std::span<char> room = used < out.size() ? std::span<char>(out.data() + used, out.size() - used) : std::span<char>(&extra, 1);
-    auto n = co_await read_body(e_, room, Clock::now() + e_.connection.limits.idle_timeout);
+    TimePoint until = Clock::now() + e_.connection.limits.idle_timeout;
+    auto n = co_await read_body(e_, room, deadline ? std::min(until, *deadline) : until);
     if (!n) co_return std::unexpected(std::move(n.error()));
     if (*n == 0) break;
     if (room.data() == &extra) co_return too_large(fmt::format("the request body is larger than {} bytes", limit));

@@ -29,6 +29,8 @@ class Request {
   std::string path;    // of target, still percent-encoded
   Query query;
   Headers headers;
+  // Until when body() may wait: 504 afterwards. Set by the handler; none: as long as something arrives within the idle timeout.
+  std::optional<TimePoint> deadline;
   virtual Stream& stream() = 0;
   // All of the body; 413 past the limit (before reading when Content-Length says so).
   virtual Task<Result<std::string>> body(size_t limit) = 0;

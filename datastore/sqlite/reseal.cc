@@ -28,7 +28,7 @@ void bind_prefix(sqlite3_stmt* s, int first, const std::string& prefix) {
 
 Result<Sealing> LogFile::sealing() const {
   Sealing out;
-  out.enabled = keyring_ != nullptr;
+  out.enabled = keyring_ && !sealed_prefixes_.empty();
   const std::string sql = fmt::format("SELECT CASE WHEN substr(value,1,{0})=x'00415053' THEN lower(hex(substr(value,{1},{2}))) ELSE '' END AS k, count(*) FROM log "
                                       "WHERE value IS NOT NULL AND key>=?1 AND key<?2 GROUP BY k",
                                       Keyring::kMark.size(), Keyring::kMark.size() + 1, Keyring::kIdBytes);
@@ -96,7 +96,7 @@ Result<int64_t> LogFile::reseal_some(const std::string& prefix, int64_t after) {
 }
 
 Result<> LogFile::reseal() {
-  if (!keyring_) return base::fail(409, "Conflict", "the datastore was opened without a key file");
+  if (!keyring_ || sealed_prefixes_.empty()) return base::fail(409, "Conflict", "encryption is off");
   for (const std::string& prefix : sealed_prefixes_) {
     int64_t after = 0;
     do {

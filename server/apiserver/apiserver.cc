@@ -14,6 +14,7 @@
 #include "server/apiserver/bootstrap/bootstrap.h"
 #include "server/apiserver/bootstrap/csr_signer.h"
 #include "server/apiserver/bootstrap/event_expiry.h"
+#include "server/apiserver/flow/controller.h"
 #include "server/apiserver/http/front.h"
 #include "server/apiserver/operations/local_client.h"
 #include "server/apiserver/pki/cluster_pki.h"
@@ -56,9 +57,10 @@ struct ApiServer::Impl {
           auto it = strategies.find(fmt::format("{}/{}", group, resource));
           return it == strategies.end() ? strategies.find("*")->second.get() : it->second.get();
         }),
-        admission(make_admission(authorizer)),
+        admission(make_admission(authorizer, options)),
         registry(store, resources, admission),
         streams(runtime),
+        flow(options.max_requests),
         tasks(runtime) {
     if (this->options.name_suffix) registry.set_name_suffix(this->options.name_suffix);
   }
@@ -73,6 +75,8 @@ struct ApiServer::Impl {
   AdmissionChain admission;
   Registry registry;
   NodeStreams streams;
+  flow::FlowControl flow;
+  std::unique_ptr<audit::Auditor> auditor;
   base::Tasks tasks;
   // Made by start(), after the keys.
   pki::ClusterPki pki;
@@ -150,7 +154,8 @@ struct ApiServer::Impl {
     ClusterFacts facts{{"https://" + address}, options.cluster_cidr, options.service_cidr, options.cluster_dns, options.cluster_domain, server_version(), options.node_name};
     join = std::make_unique<Join>(registry, *authenticator, pki.ca, join_tokens, std::move(facts));
     front = std::make_unique<Front>(FrontParts{*operations, *authenticator, authorizer, *tokens, *discovery, *openapi, *resource_handler, *connect, *usage, streams, *join,
-                                               pki.ca.certificate_pem, options.max_reads, options.max_writes});
+                                               pki.ca.certificate_pem, server_version(), flow, auditor.get(), options.keyring.get(),
+                                               options.log_requests});
   }
 };
 
@@ -187,8 +192,11 @@ Task<Result<>> ApiServer::start() {
   }
   CO_CHECK_OK(co_await bootstrap(s.store, s.resources, s.options, s.port, s.pki.ca.certificate_pem));
   CO_CHECK_OK(co_await s.rbac.load());
+  CO_CHECK_OK(co_await flow::load(s.store, s.flow));
+  CO_TRY(s.auditor, audit::make_auditor(s.options.audit));
   s.assemble();
   s.tasks.spawn("rbac", s.rbac.run());
+  s.tasks.spawn("flow-control", flow::follow(s.store, client(UserInfo::controller("flow-control")), s.flow));
   s.tasks.spawn("event-expiry", expire_events(s.store));
   s.tasks.spawn("csr-signer", sign_requests(s.store, client(UserInfo::controller("certificate-signer")), s.pki.ca));
   s.tasks.spawn("certificates", Impl::renew(s));
@@ -198,12 +206,19 @@ Task<Result<>> ApiServer::start() {
   co_return Result<>{};
 }
 
+void ApiServer::begin_shutdown() {
+  if (impl_->front) impl_->front->set_ready(false);
+}
+
 Task<> ApiServer::stop() {
   Impl& s = *impl_;
-  if (s.front) s.front->set_ready(false);
-  if (s.http) co_await s.http->stop(2s);
+  begin_shutdown();
+  if (s.http && s.options.shutdown_delay > base::Duration(0)) co_await base::sleep_for(s.options.shutdown_delay);
+  if (s.front) s.front->drain();
+  if (s.http) co_await s.http->stop(s.options.shutdown_grace);
   co_await s.streams.stop();
   co_await s.tasks.stop();
+  if (s.auditor) s.auditor->stop();
 }
 
 uint16_t ApiServer::port() const { return impl_->port; }

@@ -11,7 +11,9 @@
 
 #include "api/client.h"
 #include "base/http/server.h"
+#include "datastore/keyring.h"
 #include "datastore/store.h"
+#include "server/apiserver/audit/auditor.h"
 #include "server/apiserver/identity.h"
 
 namespace server {
@@ -33,8 +35,14 @@ struct ApiServerOptions {
   int node_cidr_mask = 24;
   std::string token, agent_token;            // given secrets; empty: made on first start (agent_token: the same as token)
   uint16_t node_port_first = 30000, node_port_last = 32767;
-  size_t max_reads = 400, max_writes = 200;  // requests in flight, long-running ones apart
   std::function<std::string(size_t)> name_suffix;  // what makes generated names unique; empty: at random
+  unsigned max_requests = 600;               // requests that run at a time, shared out by priority (seats of API Priority and Fairness)
+  audit::AuditOptions audit{.policy_file = {}, .log = {.path = "off"}};
+  std::shared_ptr<datastore::Keyring> keyring;  // the store's, for its status; may be null
+  std::string event_rate_limit = "server=500:5000,namespace=100:2000";  // admission/event_rate_limit.cc
+  bool log_requests = false;                 // slow ones are always logged
+  base::Duration shutdown_delay{};           // not ready, but served, before the server stops
+  base::Duration shutdown_grace = std::chrono::seconds(5);  // for requests under way
   bool listen = true;                        // false: only in process (tests)
 };
 
@@ -48,6 +56,8 @@ class ApiServer {
   ~ApiServer();
 
   Task<Result<>> start();
+  // /readyz fails from now on; everything is still served.
+  void begin_shutdown();
   // Ends watches, lets requests finish, closes the port. The store stays open.
   Task<> stop();
   uint16_t port() const;

@@ -2,8 +2,9 @@
 
 namespace server {
 
-AdmissionChain make_admission(const Authorizer& authorizer) {
+AdmissionChain make_admission(const Authorizer& authorizer, const ApiServerOptions& options) {
   AdmissionChain chain;
+  chain.push_back(make_event_rate_limit_admission(options.event_rate_limit));  // first: it saves the work of the others
   chain.push_back(make_service_account_admission());
   chain.push_back(make_priority_admission());
   chain.push_back(make_default_tolerations_admission());

@@ -6,6 +6,7 @@
 #include "base/time.h"
 #include "server/apiserver/auth/rbac.h"
 #include "server/apiserver/bootstrap/default_roles.h"
+#include "server/apiserver/flow/defaults.h"
 #include "server/apiserver/registry/cidr.h"
 #include "server/apiserver/registry/keys.h"
 #include "server/apiserver/registry/write.h"
@@ -156,6 +157,25 @@ void add_classes(Batch& batch) {
                    {"spec", object{{"controller", "appliance.dev/ingress"}}}});
 }
 
+// New ones whole; of those that are there, the specification, while it is ours to keep (annotation autoupdate-spec, docs of API Priority and Fairness).
+void add_flow_objects(Batch& batch) {
+  for (flow::DefaultObject& d : flow::default_objects()) {
+    value v(std::move(d.object));
+    if (batch.add(v)) continue;
+    const ResourceInfo* r = batch.row(v);
+    datastore::RecordPtr record = r ? batch.store().get(r->key({}, base::get_string(v, "metadata.name"))) : nullptr;
+    auto live = record ? base::parse_json(*record->value, 256) : base::Result<value>(base::internal("gone"));
+    if (!live) continue;
+    bool ours = d.mandatory && base::get_string(v, "spec.type") != "Exempt";
+    if (!d.mandatory) {
+      const object* notes = base::find_object(*live, "metadata.annotations");
+      const value* note = notes ? notes->if_contains(flow::kAutoUpdate) : nullptr;
+      ours = note ? note->is_string() && note->get_string() == "true" : base::get_int(*live, "metadata.generation") == 1;
+    }
+    if (ours) batch.ensure(std::move(v), "spec");
+  }
+}
+
 void add_config(Batch& batch, const std::string& ca_pem) {
   batch.ensure(object{{"apiVersion", "v1"}, {"kind", "ConfigMap"}, {"metadata", object{{"name", "extension-apiserver-authentication"}, {"namespace", "kube-system"}}},
                       {"data", object{{"client-ca-file", ca_pem}}}},
@@ -176,6 +196,7 @@ Task<Result<>> bootstrap(datastore::Store& store, const Resources& resources, Ap
   add_roles(batch);
   add_services(batch, options, ip, port);
   add_classes(batch);
+  add_flow_objects(batch);
   add_config(batch, ca_pem);
   std::vector<datastore::Write> writes = batch.take();
   if (writes.empty()) co_return Result<>{};

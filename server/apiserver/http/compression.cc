@@ -95,6 +95,7 @@ bool takes_gzip(std::string_view accept) {
 Task<Result<>> send_body(Exchange& x, std::span<const std::string_view> parts) {
   size_t total = 0;
   for (auto p : parts) total += p.size();
+  x.sent = total;
   if (x.request.method == "GET" && x.response.status == 200 && total > threshold) {
     // Also said of what is sent as it is: another client's cache must not get the other form.
     x.response.headers.add("Vary", "Accept-Encoding");

@@ -7,6 +7,7 @@
 #include "api/yaml.h"
 #include "base/time.h"
 #include "server/apiserver/http/compression.h"
+#include "server/apiserver/http/request_audit.h"
 #include "server/apiserver/http/status.h"
 
 namespace server {
@@ -35,6 +36,11 @@ Task<> send_value(Exchange& x, int status, const value& v) {
   x.response.status = text ? status : 500;
   x.response.headers.set("Content-Type", content_type(x.output.encoding));
   std::string body = text ? std::move(*text) : status_text(text.error());
+  if (x.audit && x.audit->keeps_response() && x.audit->response_object.empty()) {
+    std::string json = base::to_text(v);
+    std::string_view parts[] = {json};
+    audit_response(x, parts);
+  }
   co_await send_body(x, body);
 }
 
@@ -109,6 +115,7 @@ void add_warnings(base::http::Response& response, const std::vector<std::string>
 Task<> send_json(Exchange& x, int status, std::string_view text) {
   x.response.status = status;
   x.response.headers.set("Content-Type", "application/json");
+  x.sent = text.size();
   co_await x.response.send(text);
 }
 
@@ -116,11 +123,21 @@ Task<> send_text(Exchange& x, int status, std::string_view text) {
   x.response.status = status;
   x.response.headers.set("Content-Type", "text/plain; charset=utf-8");
   x.response.headers.set("X-Content-Type-Options", "nosniff");
+  x.sent = text.size();
   co_await x.response.send(text);
 }
 
-Task<> send_error(Exchange& x, const base::Error& e) {
+Task<> send_error(Exchange& x, const base::Error& error) {
   if (x.response.started()) co_return;
+  base::Error e = error;
+  if (e.code == 504 && x.request.deadline && base::Clock::now() >= *x.request.deadline) {
+    e = base::timeout("Timeout: request did not complete within the allotted timeout").error();
+    x.response.headers.set("Connection", "close");  // what is left of the request is not waited for
+  }
+  if (x.audit) {
+    x.audit->reason = e.reason;
+    x.audit->message = e.message;
+  }
   if (e.retry_after_seconds > 0) x.response.headers.set("Retry-After", std::to_string(e.retry_after_seconds));
   if (e.code == 401) x.response.headers.set("WWW-Authenticate", "Bearer");
   value status = status_object(e);
@@ -134,6 +151,7 @@ Task<> send_error(Exchange& x, const base::Error& e) {
 }
 
 Task<> send_reply(Exchange& x, const Reply& reply) {
+  audit_reply(x, reply);
   if (x.output.plain() || (x.output.encoding == OutputForm::Encoding::json && !x.output.pretty && !reply.resource)) {
     x.response.status = reply.status;
     x.response.headers.set("Content-Type", "application/json");
@@ -157,6 +175,7 @@ using Parts = std::vector<std::string_view>;
 Task<> send_gathered(Exchange& x, std::string_view type, const Parts& parts) {
   x.response.status = 200;
   x.response.headers.set("Content-Type", type);
+  if (type == "application/json") audit_response(x, parts);
   co_await send_body(x, parts);
 }
 

@@ -4,11 +4,18 @@
 #include <span>
 
 #include "base/http/server.h"
+#include "base/interrupt.h"
 #include "server/apiserver/auth/authenticator.h"
+#include "server/apiserver/flow/flow_control.h"
 #include "server/apiserver/http/negotiation.h"
 #include "server/apiserver/http/request_info.h"
 
 namespace server {
+
+namespace audit {
+class Auditor;
+struct Entry;
+}
 
 struct Exchange {
   base::http::Request& request;
@@ -16,6 +23,12 @@ struct Exchange {
   RequestInfo info;
   UserPtr user;
   OutputForm output;
+  const ResourceInfo* resource = nullptr;  // null when it is not served, and for other paths
+  size_t sent = 0;                         // bytes of the body of the answer
+  flow::Ticket* seat = nullptr;            // given back when a watch has begun
+  base::Interrupt* stopping = nullptr;     // the server ends
+  audit::Auditor* auditor = nullptr;       // null: no audit
+  audit::Entry* audit = nullptr;           // null: not this request
 };
 
 // A Status, in the encoding the client takes.

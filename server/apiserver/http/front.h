@@ -3,7 +3,10 @@
 
 #include <atomic>
 
+#include "base/interrupt.h"
+#include "datastore/keyring.h"
 #include "server/apiserver/http/discovery.h"
+#include "server/apiserver/http/health.h"
 #include "server/apiserver/http/metrics.h"
 #include "server/apiserver/http/openapi_documents.h"
 #include "server/apiserver/http/resource_handler.h"
@@ -25,24 +28,35 @@ struct FrontParts {
   ResourceMetrics& usage;
   NodeStreams& streams;
   Join& join;
-  std::string ca_pem;
-  size_t max_reads, max_writes;
+  std::string ca_pem, version;
+  flow::FlowControl& flow;
+  audit::Auditor* auditor;           // may be null
+  const datastore::Keyring* keyring;  // may be null
+  bool log_requests;
 };
 
 class Front {
  public:
-  explicit Front(FrontParts parts) : p_(std::move(parts)) {}
+  explicit Front(FrontParts parts) : p_(std::move(parts)), health_(p_.operations.registry().store()) {}
   Task<> handle(base::http::Request& request, base::http::Response& response);
-  void set_ready(bool ready) { ready_ = ready; }
+  // Not ready: /readyz fails, and everything is served.
+  void set_ready(bool ready) { health_.set_ready(ready); }
+  // Watches end, and new requests are sent away; those that run go on.
+  void drain();
 
  private:
-  Task<> serve(Exchange& x);
+  Task<> serve(Exchange& x, std::optional<audit::Entry>& entry);
+  Task<> admitted(Exchange& x);
+  // A seat, after a wait when there is none; the error has been sent when it is refused.
+  Task<bool> take_seat(Exchange& x, flow::Ticket& ticket);
+  unsigned seats_for(const Exchange& x) const;
+  void log(const Exchange& x, base::Duration took) const;
   Task<> non_resource(Exchange& x);
   Task<> tunnel(Exchange& x);
-  Task<> health(Exchange& x);
   FrontParts p_;
   Metrics metrics_;
-  std::atomic<bool> ready_{false};
+  Health health_;
+  base::Interrupt stopping_;
 };
 
 // git version as /version tells it: v1.36.0+appliance<product version>.

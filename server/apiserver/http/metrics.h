@@ -1,33 +1,56 @@
-// Counters of requests in Prometheus' text form. Thread-safe.
+// What the server counts of requests, in Prometheus' text form under Kubernetes' names. Label values are names of our own alone, so that memory is bounded.
+// Thread-safe; counting takes a shared lock and a few atomic additions.
 #pragma once
 
 #include <atomic>
-#include <map>
-#include <mutex>
+#include <memory>
+#include <shared_mutex>
 #include <string>
+#include <unordered_map>
 
 #include "base/io.h"
 #include "datastore/store.h"
+#include "server/apiserver/http/request_info.h"
 #include "server/apiserver/registry/resources.h"
 
 namespace server {
 
+namespace audit {
+class Auditor;
+}
+namespace flow {
+class FlowControl;
+}
+
 class Metrics {
  public:
-  void count(const std::string& verb, const std::string& group, const std::string& version, const std::string& resource, const std::string& subresource, int code,
-             base::Duration took);
-  std::string text(const datastore::Store& store, const Resources& resources) const;
-  std::atomic<int> reads{0}, writes{0}, long_running{0};
+  struct Series;
+  // The series of a request; null for what is not served. Valid as long as this.
+  Series* series(const RequestInfo& info, const ResourceInfo* resource, bool dry_run);
+  void begin_long(Series* series);
+  void end_long(Series* series);
+  // `sent`: bytes of the body; not counted for long-running requests.
+  void count(Series* series, int code, base::Duration took, size_t sent, bool long_running);
+
+  struct Sources {
+    const datastore::Store& store;
+    const Resources& resources;
+    const flow::FlowControl& flow;
+    const audit::Auditor* audit;  // may be null
+    std::string_view version;
+  };
+  std::string text(const Sources& sources) const;
+
+  std::atomic<int> reads{0}, writes{0};
+  std::atomic<uint64_t> authenticated{0}, unauthenticated{0}, allowed{0}, denied{0}, timeouts{0};
+
+  Metrics();
+  ~Metrics();
 
  private:
-  struct Series {
-    std::map<int, uint64_t> by_code;
-    uint64_t count = 0;
-    double seconds = 0;
-    uint64_t buckets[8] = {};
-  };
-  mutable std::mutex mutex_;
-  std::map<std::string, Series> series_;  // by label text
+  void append_requests(std::string& out) const;
+  struct Impl;
+  const std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace server

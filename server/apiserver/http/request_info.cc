@@ -25,6 +25,7 @@ std::string verb_of(std::string_view method, bool named, bool watch) {
   if (method == "PUT") return "update";
   if (method == "PATCH") return "patch";
   if (method == "DELETE") return named ? "delete" : "deletecollection";
+  if (method != "GET" && method != "HEAD") return {};  // nothing allows it
   if (watch) return "watch";
   return named ? "get" : "list";
 }

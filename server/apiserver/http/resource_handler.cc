@@ -7,6 +7,7 @@
 
 #include "api/protobuf.h"
 #include "api/yaml.h"
+#include "server/apiserver/http/request_audit.h"
 #include "server/apiserver/registry/revision.h"
 #include "server/apiserver/registry/write.h"
 
@@ -151,11 +152,13 @@ Task<Result<Reply>> ResourceHandler::write(Exchange& x, Target t, Call& call) {
       body.form = Body::Form::yaml;
       call.field_manager = x.request.query.get("fieldManager");
     }
+    audit_request_body(x, body);
     co_return co_await operations_.patch(std::move(t), call, type, std::move(body));
   }
   if (!body.text.empty()) {
     CO_TRY(body.form, body_form(x.request));
   }
+  audit_request_body(x, body);
   if (verb == "delete" || verb == "deletecollection") {
     CO_TRY(DeleteRequest request, delete_request(x, call, body.text, body.form));
     if (verb == "delete") co_return co_await operations_.remove(std::move(t), call, std::move(request));
@@ -168,7 +171,7 @@ Task<Result<Reply>> ResourceHandler::write(Exchange& x, Target t, Call& call) {
 
 Task<> ResourceHandler::handle(Exchange& x) {
   const RequestInfo& info = x.info;
-  const ResourceInfo* r = operations_.registry().resources().find(info.group, info.version, info.resource);
+  const ResourceInfo* r = x.resource;
   if (!r || (!info.subresource.empty() && !has(r->subresources, info.subresource))) {
     co_await send_error(x, no_such_page().error());
     co_return;

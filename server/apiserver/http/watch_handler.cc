@@ -6,6 +6,7 @@
 
 #include "api/protobuf.h"
 #include "base/bytes.h"
+#include "server/apiserver/http/request_audit.h"
 #include "server/apiserver/http/resource_handler.h"
 #include "server/apiserver/http/status.h"
 
@@ -194,6 +195,8 @@ Task<> ResourceHandler::watch(Exchange& x, const ResourceInfo& r, std::string ns
   x.response.headers.set("Cache-Control", "no-cache, private");
   auto begun = co_await x.response.begin();
   if (!begun) co_return;
+  audit_stage(x, audit::kStarted);
+  if (x.seat) x.seat->release();
   if (!session) {
     // As Kubernetes does: the stream opens, then says that it cannot go on.
     writer.add_error(session.error());
@@ -202,8 +205,8 @@ Task<> ResourceHandler::watch(Exchange& x, const ResourceInfo& r, std::string ns
     co_return;
   }
   // Events and bookmarks until the time is up; the client's going away ends it at once, even when nothing happens.
-  co_await base::race(pump(x, **session, writer, deadline), x.response.client_gone());
-  if (base::Clock::now() >= deadline) co_await x.response.end();
+  co_await base::race(pump(x, **session, writer, deadline), x.response.client_gone(), x.stopping);
+  if (base::Clock::now() >= deadline || (x.stopping && x.stopping->fired())) co_await x.response.end();
 }
 
 }  // namespace server
