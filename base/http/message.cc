@@ -109,7 +109,7 @@ std::vector<std::string_view> Query::all(std::string_view name) const {
 
 bool Query::flag(std::string_view name) const {
   for (auto& [n, v] : items_) {
-    if (n == name) return v.empty() || v == "true" || v == "1";
+    if (n == name) return v != "0" && !same(v, "false");
   }
   return false;
 }

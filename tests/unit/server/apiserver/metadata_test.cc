@@ -68,6 +68,8 @@ TEST_CASE("paths are read as Kubernetes reads them") {
   CHECK((r.resource == "namespaces" && r.name == "x" && r.subresource == "finalize" && r.verb == "update"));
   r = parse_request("GET", "/apis/apps/v1/deployments", watching);
   CHECK((r.group == "apps" && r.resource == "deployments" && r.verb == "watch" && r.ns.empty()));
+  for (const char* yes : {"watch", "watch=", "watch=1", "watch=True", "watch=t"}) CHECK(base::http::Query(yes).flag("watch"));
+  for (const char* no : {"", "watch=0", "watch=false", "watch=False", "other=1"}) CHECK_FALSE(base::http::Query(no).flag("watch"));
   r = parse_request("DELETE", "/apis/apps/v1/namespaces/a/deployments", none);
   CHECK(r.verb == "deletecollection");
   r = parse_request("GET", "/api/v1/namespaces/d/services/http:web:80/proxy/a%20b/c", none);
