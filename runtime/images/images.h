@@ -7,7 +7,8 @@
 //   400 InvalidImageName   the reference cannot be parsed
 //   404 NotFound           the registry does not have it
 //   401 Unauthorized       the registry refuses the credentials (or wants some)
-//   503 RegistryUnavailable  no endpoint can be reached, or it answers nonsense
+//   502 RegistryUnavailable  no endpoint can be reached
+//   503 RegistryUnavailable  it answers nonsense, or that it is overloaded
 //   422 ImageInvalid       digest mismatch, no manifest for this platform, an archive that tries to escape or exceeds a limit
 //   507 InsufficientStorage  the disk is full
 #pragma once

@@ -72,7 +72,7 @@ Task<Result<>> Importer::make_layer(Want want, std::shared_ptr<Work> work) {
     } else {
       error = source.error();
     }
-    bool broken = error.code == 503 || error.code == 504;
+    bool broken = error.code >= 502 && error.code <= 504;
     if (!broken || attempt == kAttempts || !work->advance(0)) co_return std::unexpected(std::move(error));
     base::log::info("images", "layer {}: {}; trying again", want.diff_id, error.message);
     co_await base::sleep_for(attempt * 1s);
@@ -261,7 +261,7 @@ Task<Result<ImagePtr>> Importer::pull(std::string text, std::vector<RegistryCred
   if (!repositories) co_return std::unexpected(repositories.error());
   auto begun = base::Clock::now();
   std::optional<base::Error> failure;
-  auto unreachable = [](const base::Error& e) { return e.reason == "RegistryUnavailable"; };
+  auto unreachable = [](const base::Error& e) { return e.code == 502; };
   for (auto& repository : *repositories) {
     // Plain HTTP only where TLS did not answer at all.
     bool plain_fallback = repository != repositories->front() && repository->base().starts_with("http://") && repository == repositories->back();

@@ -22,7 +22,7 @@ namespace {
 constexpr int kMaxRedirects = 5;
 
 base::Failure unreachable(const std::string& where, const base::Error& why) {
-  return base::fail(503, "RegistryUnavailable", fmt::format("{}: {}", where, why.message));
+  return base::fail(502, "RegistryUnavailable", fmt::format("{}: {}", where, why.message));
 }
 
 // The registry's own words, when it has some: {"errors":[{"code":..,"message":..}]}.
@@ -106,7 +106,7 @@ Task<Result<Repository::ResponsePtr>> Repository::get(std::string path, std::str
         break;
       }
       if (answer.error().code != 401) co_return std::unexpected(answer.error());
-      last = base::fail(401, "Unauthorized", fmt::format("failed to authorize: {}", answer.error().message)).error();
+      if (!last) last = base::fail(401, "Unauthorized", fmt::format("failed to authorize: {}", answer.error().message)).error();
     }
     std::scoped_lock lock(mutex_);
     credential_ = candidate;
