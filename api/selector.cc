@@ -13,9 +13,7 @@ namespace {
 
 using Operator = LabelSelector::Operator;
 
-base::Failure unparsable(std::string_view text, std::string_view why) {
-  return base::bad_request(fmt::format("unable to parse requirement: {} in \"{}\"", why, text));
-}
+base::Failure unparsable(std::string_view why) { return base::bad_request(fmt::format("unable to parse requirement: {}", why)); }
 
 // Cuts a selector into words and the symbols ! = == != , ( ) < >.
 class Lexer {
@@ -93,17 +91,17 @@ base::Result<> check(const LabelSelector::Requirement& r) {
 }
 
 // One requirement, the lexer standing before it.
-base::Result<LabelSelector::Requirement> requirement(Lexer& lexer, std::string_view text) {
+base::Result<LabelSelector::Requirement> requirement(Lexer& lexer) {
   LabelSelector::Requirement r;
   std::string_view token = lexer.next();
   if (token == "!") {
     token = lexer.next();
-    if (is_symbol(token)) return unparsable(text, fmt::format("found '{}', expected: identifier", token));
+    if (is_symbol(token)) return unparsable(fmt::format("found '{}', expected: identifier", token));
     r.key = token;
     r.op = Operator::absent;
     return r;
   }
-  if (is_symbol(token)) return unparsable(text, fmt::format("found '{}', expected: !, identifier, or ','", token));
+  if (is_symbol(token)) return unparsable(fmt::format("found '{}', expected: !, identifier, or ','", token));
   r.key = token;
   std::string_view op = lexer.peek();
   if (op.empty() || op == ",") return r;
@@ -114,7 +112,7 @@ base::Result<LabelSelector::Requirement> requirement(Lexer& lexer, std::string_v
     if (value.empty() || value == ",") {
       r.values.emplace_back();
     } else if (is_symbol(value)) {
-      return unparsable(text, fmt::format("found '{}', expected: identifier", value));
+      return unparsable(fmt::format("found '{}', expected: identifier", value));
     } else {
       r.values.emplace_back(lexer.next());
     }
@@ -124,21 +122,21 @@ base::Result<LabelSelector::Requirement> requirement(Lexer& lexer, std::string_v
     return r;
   }
   if (op != "in" && op != "notin") {
-    return unparsable(text, fmt::format("found '{}', expected: in, notin, =, ==, !=, gt, lt", op));
+    return unparsable(fmt::format("found '{}', expected: in, notin, =, ==, !=, gt, lt", op));
   }
   r.op = op == "in" ? Operator::in : Operator::not_in;
-  if (std::string_view open = lexer.next(); open != "(") return unparsable(text, fmt::format("found '{}', expected: '('", open));
+  if (std::string_view open = lexer.next(); open != "(") return unparsable(fmt::format("found '{}', expected: '('", open));
   for (bool more = true; more;) {
     std::string_view value = lexer.peek();
     if (value == "," || value == ")") {
       r.values.emplace_back();
     } else if (is_symbol(value)) {
-      return unparsable(text, fmt::format("found '{}', expected: ',', ')' or identifier", value));
+      return unparsable(fmt::format("found '{}', expected: ',', ')' or identifier", value));
     } else {
       r.values.emplace_back(lexer.next());
     }
     std::string_view after = lexer.next();
-    if (after != "," && after != ")") return unparsable(text, fmt::format("found '{}', expected: ',' or ')'", after));
+    if (after != "," && after != ")") return unparsable(fmt::format("found '{}', expected: ',' or ')'", after));
     more = after == ",";
   }
   std::sort(r.values.begin(), r.values.end());
@@ -168,13 +166,13 @@ base::Result<LabelSelector> LabelSelector::parse(std::string_view text) {
   Lexer lexer(text);
   if (lexer.peek().empty()) return out;
   for (;;) {
-    TRY(Requirement r, requirement(lexer, text));
+    TRY(Requirement r, requirement(lexer));
     CHECK_OK(check(r));
     out.requirements_.push_back(std::move(r));
     std::string_view after = lexer.next();
     if (after.empty()) return out;
-    if (after != ",") return unparsable(text, fmt::format("found '{}', expected: ',' or 'end of string'", after));
-    if (lexer.peek().empty()) return unparsable(text, "found '', expected: identifier after ','");
+    if (after != ",") return unparsable(fmt::format("found '{}', expected: ',' or 'end of string'", after));
+    if (lexer.peek().empty()) return unparsable("found '', expected: identifier after ','");
   }
 }
 

@@ -158,7 +158,7 @@ Result<api::PatchType> patch_type(const base::http::Request& request) {
   if (type.type == "application/json-patch+json") return api::PatchType::json;
   if (type.type == "application/merge-patch+json") return api::PatchType::merge;
   if (type.type == "application/strategic-merge-patch+json") return api::PatchType::strategic;
-  if (type.type == "application/apply-patch+yaml" || type.type == "application/apply-patch+cbor") return api::PatchType::apply;
+  if (type.type == "application/apply-patch+yaml") return api::PatchType::apply;
   return base::unsupported(
       "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, "
       "application/strategic-merge-patch+json, application/apply-patch+yaml");

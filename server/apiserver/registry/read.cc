@@ -113,8 +113,7 @@ Result<Selection> parse_selection(const ResourceInfo& r, std::string_view labels
     for (const auto& q : parsed->requirements()) {
       std::string field = stored_field(r, q.field);
       if (field != "metadata.name" && field != "metadata.namespace" && std::find(known.begin(), known.end(), field) == known.end())
-        return base::bad_request(fmt::format("Unable to find \"{}, Resource={}\" that match label selector \"{}\", field selector \"{}\": {}",
-                                             r.group.empty() ? "/v1" : r.api_version, r.resource, labels, fields, unknown_field(r, !known.empty(), q.field)));
+        return base::bad_request(unknown_field(r, !known.empty(), q.field));
       rewritten += fmt::format("{}{}{}{}", rewritten.empty() ? "" : ",", field, q.equal ? "=" : "!=", q.value);
     }
     if (r.stored == &r) {

@@ -189,3 +189,33 @@ TEST_CASE("nested items change value and key as their manager says") {
   v = applied(v, R"({"metadata":{"name":"d"}})");
   CHECK_FALSE(base::find(v, "spec.strategy"));
 }
+
+TEST_CASE("what an object had before anybody was recorded is owned together") {
+  value live = parse(R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web"},"spec":{"replicas":3}})");
+  auto r = api::apply(deployment(), live, parse(R"({"spec":{"replicas":5}})"), manager("tool"), false);
+  REQUIRE_FALSE(r);
+  CHECK(r.error().message == "Apply failed with 1 conflict: conflict with \"before-first-apply\" using apps/v1: .spec.replicas");
+  value same = applied(live, R"({"spec":{"replicas":3}})");
+  CHECK(fields(same, "before-first-apply", "Update") == R"({"f:spec":{"f:replicas":{}}})");
+  CHECK(fields(same, "tool", "Apply") == R"({"f:spec":{"f:replicas":{}}})");
+}
+
+TEST_CASE("ownership that cannot be understood is taken from the object as it was") {
+  value live = created(kWeb);
+  value now = live;
+  now.at_pointer("/metadata").as_object()["managedFields"] = parse(R"([{"manager":"x","operation":"Dance","fieldsType":"FieldsV1","fieldsV1":{}}])");
+  now.at_pointer("/spec").as_object()["replicas"] = 9;
+  api::track_update(deployment(), live, now, manager("x"));
+  CHECK(fields(now, "kubectl-create", "Update").find("f:template") != std::string::npos);
+  CHECK(fields(now, "x", "Update") == R"({"f:spec":{"f:replicas":{}}})");
+  // More than ten writers become one for the oldest.
+  value many = live;
+  for (int i = 0; i < 15; ++i) {
+    value next = many;
+    base::make_object(next, "metadata.labels")["l" + std::to_string(i)] = "1";
+    api::track_update(deployment(), many, next, {"writer-" + std::to_string(i), {}, "2026-01-01T00:00:" + std::to_string(10 + i) + "Z"});
+    many = std::move(next);
+  }
+  CHECK(base::find_array(many, "metadata.managedFields")->size() == 10);
+  CHECK(fields(many, "ancient-changes", "Update").find("f:l0") != std::string::npos);
+}

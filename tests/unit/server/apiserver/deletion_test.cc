@@ -156,3 +156,43 @@ TEST_CASE("a collection is deleted as far as it is selected") {
     CHECK((co_await http.send("DELETE", "/api/v1/namespaces")).status == 405);
   }, true);
 }
+
+TEST_CASE("whatever is tried, an object keeps what makes it itself") {
+  with_cluster([](Cluster c) -> Task<> {
+    Http http(c, certificate(c, "root", {"system:masters"}));
+    const std::string deploys = "/apis/apps/v1/namespaces/default/deployments";
+    auto made = co_await http.send("POST", deploys, R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d","finalizers":["x.example/a"]},"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"x"}]}}}})");
+    REQUIRE(made.status == 201);
+    value before = made.json();
+    const char* attempts[] = {
+        R"({"metadata":{"uid":"other"}})", R"({"metadata":{"name":"other"}})", R"({"metadata":{"namespace":"other"}})", R"({"metadata":{"generation":1}})",
+        R"({"metadata":{"deletionTimestamp":null}})", R"({"metadata":{"deletionTimestamp":"2100-01-01T00:00:00Z"}})", R"({"metadata":{"deletionGracePeriodSeconds":7}})",
+        R"({"metadata":{"creationTimestamp":null}})", R"({"metadata":{"finalizers":["x.example/a","x.example/b"]}})", R"({"spec":{"replicas":2}})", R"({"spec":{"replicas":3}})",
+        R"({"metadata":{"labels":{"l":"1"}}})", R"({"metadata":{"labels":null}})", R"({"status":{"replicas":5}})", R"({"metadata":{"selfLink":"/x","resourceVersion":null}})",
+    };
+    uint32_t state = 1;
+    for (int i = 0; i < 150; ++i) {
+      state = state * 1664525 + 1013904223;
+      const char* attempt = attempts[(state >> 16) % std::size(attempts)];
+      INFO(i << " " << attempt);
+      if (i == 60) CHECK((co_await http.send("DELETE", deploys + "/d")).status == 200);
+      (void)co_await http.send("PATCH", deploys + "/d", attempt, {{"Content-Type", "application/merge-patch+json"}});
+      auto r = co_await http.get(deploys + "/d");
+      REQUIRE(r.status == 200);
+      value now = r.json();
+      for (const char* same : {"metadata.name", "metadata.namespace", "metadata.uid", "metadata.creationTimestamp"}) CHECK(text(now, same) == text(before, same));
+      CHECK(base::get_int(now, "metadata.generation") >= base::get_int(before, "metadata.generation"));
+      CHECK(std::stoull(text(now, "metadata.resourceVersion")) >= std::stoull(text(before, "metadata.resourceVersion")));
+      const std::string deleted = text(before, "metadata.deletionTimestamp");
+      if (!deleted.empty()) {
+        CHECK(text(now, "metadata.deletionTimestamp") == deleted);
+        CHECK(base::find_array(now, "metadata.finalizers")->size() <= base::find_array(before, "metadata.finalizers")->size());
+      }
+      CHECK(base::get_int(now, "status.replicas") == 0);
+      before = std::move(now);
+    }
+    CHECK(!text(before, "metadata.deletionTimestamp").empty());
+    CHECK((co_await http.send("PATCH", deploys + "/d", R"({"metadata":{"finalizers":null}})", {{"Content-Type", "application/merge-patch+json"}})).status == 200);
+    CHECK((co_await http.get(deploys + "/d")).status == 404);
+  }, true);
+}

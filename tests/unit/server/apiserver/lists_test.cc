@@ -200,11 +200,10 @@ TEST_CASE("fields that can be selected by are those of Kubernetes, others are na
       co_return text(r.json(), "message");
     };
     CHECK((co_await message("/api/v1/pods?fieldSelector=spec.foo%3D1")) ==
-          "Unable to find \"/v1, Resource=pods\" that match label selector \"\", field selector \"spec.foo=1\": field label not supported: spec.foo");
+          "field label not supported: spec.foo");
     CHECK((co_await message("/api/v1/configmaps?fieldSelector=data.a%3D1")) ==
-          "Unable to find \"/v1, Resource=configmaps\" that match label selector \"\", field selector \"data.a=1\": \"data.a\" is not a known field selector: only "
-          "\"metadata.name\", \"metadata.namespace\"");
-    CHECK((co_await message("/apis/batch/v1/jobs?fieldSelector=spec.x%3D1")).ends_with("field label \"spec.x\" not supported for Job"));
+          "\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"");
+    CHECK((co_await message("/apis/batch/v1/jobs?fieldSelector=spec.x%3D1")) == "field label \"spec.x\" not supported for Job");
     CHECK((co_await message("/api/v1/pods?fieldSelector=nonsense")).find("invalid field selector") != std::string::npos);
     value v = (co_await http.get("/api/v1/namespaces?fieldSelector=metadata.name%3Ddefault")).json();
     CHECK(base::find_array(v, "items")->size() == 1);

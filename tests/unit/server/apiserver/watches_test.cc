@@ -1,6 +1,8 @@
 // Watches over HTTP: where they begin, what they tell, and who is closed when it does not listen.
 #include <fmt/format.h>
 
+#include <deque>
+#include <map>
 #include <set>
 
 #include "http_client.h"
@@ -184,6 +186,93 @@ TEST_CASE("a deletion is told with the last state and its own version, in every 
       CHECK(text(events[0], "type") == "DELETED");
       std::string version = text(events[0], "object.metadata.resourceVersion");
       CHECK(version == at);
+    }
+  }, true);
+}
+
+namespace {
+
+using State = std::map<std::string, std::string>;  // version by name
+
+State state_of(const value& list) {
+  State out;
+  for (const value& item : *base::find_array(list, "items")) out[text(item, "metadata.name")] = text(item, "metadata.resourceVersion");
+  return out;
+}
+
+}  // namespace
+
+// Filter, order, uniqueness, atomicity, reliability, resumability and bookmarks, as etcd's robustness suite defines them: what a watch tells leads from the
+// list at its beginning to the list at any later moment.
+TEST_CASE("whatever is written, list plus watch is the list later") {
+  with_cluster([](Cluster c) -> Task<> {
+    Http http(c, certificate(c, "root", {"system:masters"}));
+    std::vector<std::string> versions;
+    auto random = [state = uint32_t{12345}](uint32_t n) mutable {
+      state = state * 1664525 + 1013904223;
+      return (state >> 16) % n;
+    };
+    auto write = [&](int rounds) -> Task<> {
+      for (int i = 0; i < rounds; ++i) {
+        std::string name = "m" + std::to_string(random(12));
+        std::string label = fmt::format(R"(,"labels":{{"x":"{}"}})", random(3));
+        switch (random(4)) {
+          case 0: (void)co_await c.admin->remove(configmaps, {"default", name}); break;
+          case 1: (void)co_await c.admin->create(configmaps, {"default", ""}, configmap(name, std::to_string(i), label)); break;
+          case 2: (void)co_await c.admin->create(configmaps, {"kube-public", ""}, configmap(name, std::to_string(i), label)); break;
+          default: (void)co_await c.admin->update(configmaps, {"default", name}, configmap(name, std::to_string(i), label)); break;
+        }
+        versions.push_back(std::to_string(c.store.revision()));
+      }
+    };
+    co_await write(150);
+    base::Tasks tasks(c.runtime);
+    struct Watched {
+      std::string selector, from, body;
+    };
+    auto watched = std::make_shared<std::deque<Watched>>();
+    for (const char* selector : {"", "&labelSelector=x%3D1", "&labelSelector=x!%3D1", "&fieldSelector=metadata.name%3Dm3", "&fieldSelector=metadata.name!%3Dm3&labelSelector=x+in+(0,2)"})
+      for (int i = 0; i < 3; ++i) {
+        watched->push_back({selector, versions[random(static_cast<uint32_t>(versions.size()))], {}});
+        tasks.spawn("watch", [](Http& h, Watched& w) -> Task<> {
+          auto r = co_await h.get(maps + "?watch=1&timeoutSeconds=2&allowWatchBookmarks=true&resourceVersion=" + w.from + w.selector);
+          CHECK(r.status == 200);
+          w.body = r.body;
+        }(http, watched->back()));
+      }
+    co_await base::sleep_for(200ms);
+    co_await write(150);
+    while (tasks.running() > 0) co_await base::sleep_for(10ms);
+    co_await tasks.stop();
+    for (const Watched& w : *watched) {
+      INFO(w.selector << " from " << w.from);
+      auto at = [&](std::string version) -> Task<State> {
+        auto r = co_await http.get(maps + "?resourceVersionMatch=Exact&resourceVersion=" + version + w.selector);
+        CHECK(r.status == 200);
+        co_return state_of(r.json());
+      };
+      State now = co_await at(w.from);
+      uint64_t last = std::stoull(w.from);
+      auto events = lines(w.body);
+      REQUIRE(!events.empty());
+      CHECK(text(events.back(), "type") == "BOOKMARK");
+      size_t n = 0;
+      for (const value& e : events) {
+        std::string type = text(e, "type"), version = text(e, "object.metadata.resourceVersion"), name = text(e, "object.metadata.name");
+        if (type == "BOOKMARK") {
+          CHECK(std::stoull(version) >= last);
+          CHECK((co_await at(version)) == now);
+          continue;
+        }
+        REQUIRE(std::stoull(version) > last);
+        last = std::stoull(version);
+        if (type == "ADDED") CHECK(now.emplace(name, version).second);
+        else if (type == "MODIFIED") CHECK(now.contains(name));
+        else CHECK(now.erase(name) == 1);
+        if (type == "MODIFIED") now[name] = version;
+        if (++n % 10 == 0) CHECK((co_await at(version)) == now);
+      }
+      CHECK(std::stoull(text(events.back(), "object.metadata.resourceVersion")) >= std::stoull(versions.back()));
     }
   }, true);
 }

@@ -236,3 +236,37 @@ TEST_CASE("a patch of 10,000 operations is taken, one more is not") {
     CHECK(r.status == 413);
   }, true);
 }
+
+TEST_CASE("of those who create one name at once exactly one does") {
+  with_cluster([](Cluster c) -> Task<> {
+    auto won = std::make_shared<std::atomic<int>>(0), lost = std::make_shared<std::atomic<int>>(0);
+    base::Tasks tasks(c.runtime);
+    for (int i = 0; i < 32; ++i)
+      tasks.spawn("creator", [](Cluster cl, std::shared_ptr<std::atomic<int>> yes, std::shared_ptr<std::atomic<int>> no) -> Task<> {
+        for (int n = 0; n < 10; ++n) {
+          auto made = co_await cl.admin->create(configmaps, {"default", ""}, configmap("n" + std::to_string(n)));
+          if (made) ++*yes;
+          else if (base::is_already_exists(made.error())) ++*no;
+        }
+      }(c, won, lost));
+    while (tasks.running() > 0) co_await base::sleep_for(5ms);
+    co_await tasks.stop();
+    CHECK(*won == 10);
+    CHECK(*lost == 310);
+  });
+}
+
+TEST_CASE("what one connection has written every other reads") {
+  with_cluster([](Cluster c) -> Task<> {
+    Http writer(c, certificate(c, "root", {"system:masters"})), reader(c, certificate(c, "root", {"system:masters"}));
+    CHECK((co_await writer.send("POST", maps, configmap("a", "0"))).status == 201);
+    for (int i = 1; i <= 200; ++i) {
+      std::string data = std::to_string(i);
+      auto wrote = co_await writer.send("PUT", maps + "/a", configmap("a", data));
+      REQUIRE(wrote.status == 200);
+      auto read = co_await reader.get(i % 2 ? maps + "/a" : maps + "?limit=1");
+      value v = read.json();
+      REQUIRE(text(i % 2 ? v : base::find_array(v, "items")->at(0), "data.a") == data);
+    }
+  }, true);
+}
