@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "api/quantity.h"
 #include "base/bytes.h"
@@ -201,10 +202,11 @@ class Pruner {
   bool custom_;
 };
 
-// Finds repeated members in text that is known to be well-formed JSON.
-class DuplicateFinder {
+// Walks over text that is known to be well-formed JSON and tells every member with its path, in the order of the text.
+class MemberWalk {
  public:
-  DuplicateFinder(std::string_view text, std::vector<std::string>& problems) : text_(text), problems_(problems) {}
+  using Seen = std::function<void(const Path& path, bool again)>;
+  MemberWalk(std::string_view text, Seen seen) : text_(text), seen_(std::move(seen)) {}
   void run() { value({}); }
 
  private:
@@ -245,6 +247,7 @@ class DuplicateFinder {
       blank();
       if (at_ >= text_.size() || text_[at_] != '"') break;
       std::string_view key = string();
+      seen_(Path{&path, key}, false);
       keys.push_back(key);
       blank();
       ++at_;  // colon
@@ -255,16 +258,16 @@ class DuplicateFinder {
     ++at_;
     std::sort(keys.begin(), keys.end());
     for (size_t i = 1; i < keys.size(); ++i) {
-      if (keys[i] == keys[i - 1] && (i < 2 || keys[i] != keys[i - 2])) {
-        problems_.push_back(fmt::format("duplicate field \"{}\"", Path{&path, keys[i]}.text()));
-      }
+      if (keys[i] == keys[i - 1] && (i < 2 || keys[i] != keys[i - 2])) seen_(Path{&path, keys[i]}, true);
     }
   }
 
   std::string_view text_;
-  std::vector<std::string>& problems_;
+  Seen seen_;
   size_t at_ = 0;
 };
+
+std::string duplicate(const Path& path) { return fmt::format("duplicate field \"{}\"", path.text()); }
 
 bool dropped(const Field& f, const json::value& v) {
   if (v.is_null()) return !f.nullable && f.type->form != Form::any;
@@ -296,8 +299,31 @@ base::Result<FieldValidation> parse_field_validation(std::string_view text) {
 
 base::Result<json::value> parse_json_strictly(std::string_view text, std::vector<std::string>& problems) {
   TRY(json::value v, base::parse_json(text));
-  DuplicateFinder(text, problems).run();
+  MemberWalk(text, [&](const Path& path, bool again) {
+    if (again) problems.push_back(duplicate(path));
+  }).run();
   return v;
+}
+
+void order_problems(std::string_view text, std::vector<std::string>& problems) {
+  if (problems.size() < 2) return;
+  std::vector<std::string> ordered;
+  auto take = [&](const std::string& problem) {
+    auto it = std::find(problems.begin(), problems.end(), problem);
+    if (it == problems.end()) return;
+    ordered.push_back(std::move(*it));
+    problems.erase(it);
+  };
+  std::vector<std::string> seen;
+  MemberWalk(text, [&](const Path& path, bool again) {
+    if (again || problems.empty()) return;
+    std::string where = path.text();
+    take(fmt::format("unknown field \"{}\"", where));
+    if (std::find(seen.begin(), seen.end(), where) != seen.end()) take(duplicate(path));
+    else if (std::find(problems.begin(), problems.end(), duplicate(path)) != problems.end()) seen.push_back(std::move(where));
+  }).run();
+  ordered.insert(ordered.end(), std::make_move_iterator(problems.begin()), std::make_move_iterator(problems.end()));
+  problems = std::move(ordered);
 }
 
 base::Result<> prune(const Kind& kind, json::value& object, std::vector<std::string>& problems) {

@@ -18,6 +18,9 @@ base::Result<FieldValidation> parse_field_validation(std::string_view text);
 // Parses JSON and adds `duplicate field "spec.x"` to problems for every repeated member (the last one wins).
 base::Result<base::json::value> parse_json_strictly(std::string_view text, std::vector<std::string>& problems);
 
+// Brings what was found about one JSON text into the order of the text, as a decoder that reads it once would say it.
+void order_problems(std::string_view text, std::vector<std::string>& problems);
+
 // Removes what the type does not have, adding `unknown field "spec.x"` per removal to problems. A value of a wrong type is
 // 400: `Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal string into Go struct field ...`.
 base::Result<> prune(const Kind& kind, base::json::value& object, std::vector<std::string>& problems);

@@ -47,7 +47,7 @@ Task<Result<Reply>> Operations::create(Target t, Call& call, Body body) {
   if (t.subresource == "eviction") co_return co_await evict(std::move(t), call, std::move(v));
   if (t.subresource == "token") co_return co_await request_token(std::move(t), call, std::move(v));
   if (!t.subresource.empty()) co_return base::fail(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
-  CO_CHECK_OK(adopt(t, call, v, std::move(problems)));
+  CO_CHECK_OK(adopt(t, call, v, std::move(problems), body.form == Body::Form::json ? std::string_view(body.text) : std::string_view()));
   if (t.resource->is_virtual) {
     if (t.resource->resource == "bindings") {
       t.name = text_of(metadata_of(v.get_object()), "name");
@@ -101,10 +101,34 @@ bool Operations::restrict_change(const std::string& subresource, object& now, co
   return true;
 }
 
-Registry::Change Operations::adopting(Target t, Call& call, std::function<Result<value>(const value&)> change, std::vector<std::string> problems) const {
-  return [t, &call, change = std::move(change), problems = std::move(problems)](const value& live) -> Result<value> {
+namespace {
+
+// As Go prints a map: clients know patches in messages so.
+std::string go_text(const value& v) {
+  std::string out;
+  if (const object* o = v.if_object()) {
+    std::vector<std::pair<std::string_view, const value*>> members;
+    for (const auto& [name, member] : *o) members.emplace_back(name, &member);
+    std::sort(members.begin(), members.end());
+    for (const auto& [name, member] : members) out += fmt::format("{}{}:{}", out.empty() ? "" : " ", name, go_text(*member));
+    return fmt::format("map[{}]", out);
+  }
+  if (const base::json::array* a = v.if_array()) {
+    for (const value& e : *a) out += (out.empty() ? "" : " ") + go_text(e);
+    return fmt::format("[{}]", out);
+  }
+  if (v.is_null()) return "<nil>";
+  return v.is_string() ? std::string(v.get_string()) : base::to_text(v);
+}
+
+}  // namespace
+
+// `shown`: the patch for messages; empty: the patched object.
+Registry::Change Operations::adopting(Target t, Call& call, std::function<Result<value>(const value&)> change, std::vector<std::string> problems,
+                                      std::string shown) const {
+  return [t, &call, change = std::move(change), problems = std::move(problems), shown = std::move(shown)](const value& live) -> Result<value> {
     TRY(value now, change(live));
-    std::string text = base::to_text(now);
+    std::string text = shown.empty() ? base::to_text(now) : shown;
     if (auto adopted = adopt(t, call, now, problems); !adopted) {
       // Fields that are wrong are the patch's fault.
       std::string_view why = adopted.error().message;
@@ -130,7 +154,7 @@ Task<Result<Reply>> Operations::update(Target t, Call& call, Body body) {
   if (v.is_object() && text_of(metadata_of(std::as_const(v).get_object()), "name").empty())
     co_return base::bad_request(fmt::format("the name of the object ({} based on URL) was undeterminable: name must be provided", t.name));
   if (t.subresource == "scale") co_return co_await put_scale(std::move(t), call, [v](value) -> Result<value> { return v; });
-  CO_CHECK_OK(adopt(t, call, v, std::move(problems)));
+  CO_CHECK_OK(adopt(t, call, v, std::move(problems), body.form == Body::Form::json ? std::string_view(body.text) : std::string_view()));
   const bool absent = !registry_.store().get(t.resource->key(t.ns, t.name));
   if (absent && t.subresource.empty() && t.resource->stored->strategy->creates_on_update() &&
       text_of(metadata_of(v.get_object()), "resourceVersion").empty())
@@ -170,7 +194,7 @@ Task<Result<Reply>> Operations::patch(Target t, Call& call, api::PatchType type,
   if (t.subresource == "scale") co_return co_await put_scale(std::move(t), call, [patched](value scale) { return patched(scale); });
   Registry::UpdateOptions options;
   options.system = is_system(t.subresource);
-  Registry::Change change = adopting(t, call, patched, std::move(problems));
+  Registry::Change change = adopting(t, call, patched, std::move(problems), type == api::PatchType::strategic ? go_text(p) : std::string());
   CO_TRY(RecordPtr record, co_await registry_.update(t, call, options, change));
   std::sort(call.warnings.begin(), call.warnings.end());
   call.warnings.erase(std::unique(call.warnings.begin(), call.warnings.end()), call.warnings.end());

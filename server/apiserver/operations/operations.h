@@ -48,7 +48,7 @@ class Operations {
   Task<Result<Reply>> store_new(Target target, Call& call, base::json::value object);
   Task<Result<Reply>> apply(Target target, Call& call, Body body);
   Registry::Change adopting(Target target, Call& call, std::function<Result<base::json::value>(const base::json::value& live)> change,
-                            std::vector<std::string> problems) const;
+                            std::vector<std::string> problems, std::string shown) const;
 
   // Subresources and virtual resources, each in its own file.
   Task<Result<Reply>> get_scale(Target target);

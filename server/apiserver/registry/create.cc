@@ -13,7 +13,7 @@ namespace server {
 using base::json::object;
 using base::json::value;
 
-Result<> adopt(const Target& t, Call& call, value& v, std::vector<std::string> problems) {
+Result<> adopt(const Target& t, Call& call, value& v, std::vector<std::string> problems, std::string_view json_text) {
   const ResourceInfo& r = *t.resource;
   if (!v.is_object()) return base::bad_request(fmt::format("the object provided is unrecognized (must be of type {}): not an object", r.kind->kind));
   // Copies, here and below: an insertion moves the members of a DOM object, and short texts with them.
@@ -26,6 +26,7 @@ Result<> adopt(const Target& t, Call& call, value& v, std::vector<std::string> p
             ? fmt::format("the API version in the data ({}) does not match the expected API version ({})", version, r.api_version)
             : fmt::format("{0} in version \"{1}\" cannot be handled as a {2}: converting ({1}.{0}) to ({1}.{2}): unknown conversion", kind, r.version, r.kind->kind));
   CHECK_OK(api::prune(*r.kind, v, problems));
+  if (!json_text.empty()) api::order_problems(json_text, problems);
   CHECK_OK(api::enforce(call.validation, *r.kind, problems));
   if (call.validation == api::FieldValidation::warn)
     for (std::string& p : problems) call.warnings.push_back(std::move(p));

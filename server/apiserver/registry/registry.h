@@ -136,7 +136,8 @@ class Registry {
 };
 
 // The object a request body holds, checked to be of the resource's kind and in the target's namespace and name; fields unknown to the type are
-// removed, and refused or warned of as the call says. `problems`: what decoding found, for the same end.
-Result<> adopt(const Target& target, Call& call, base::json::value& object, std::vector<std::string> problems);
+// removed, and refused or warned of as the call says. `problems`: what decoding found, for the same end; they are told in the order of
+// the text where it is given.
+Result<> adopt(const Target& target, Call& call, base::json::value& object, std::vector<std::string> problems, std::string_view json_text = {});
 
 }  // namespace server

@@ -45,3 +45,15 @@ TEST_CASE("normal form drops nulls and empty values, keeps what means something"
   CHECK(base::to_text(*v) == R"({"metadata":{"name":"x"},"spec":{"replicas":0,"selector":{},"template":{"spec":{"volumes":[{"name":"v","emptyDir":{}}],)"
                              R"("containers":[{"name":"c","resources":{"limits":{"cpu":"1","memory":"1Mi"}}}]}}}})");
 }
+
+TEST_CASE("problems are told in the order of the text") {
+  std::string text = R"({"x":1,"spec":{"paused":true,"y":{"paused":1},"paused":false,"template":{"z":1}},"w":1})";
+  std::vector<std::string> problems;
+  auto v = api::parse_json_strictly(text, problems);
+  REQUIRE(v);
+  const api::Kind& kind = *api::Schema::builtin().kind("apps/v1", "Deployment");
+  REQUIRE(api::prune(kind, *v, problems));
+  api::order_problems(text, problems);
+  CHECK(problems == std::vector<std::string>{R"(unknown field "x")", R"(unknown field "spec.y")", R"(duplicate field "spec.paused")", R"(unknown field "spec.template.z")",
+                                             R"(unknown field "w")"});
+}

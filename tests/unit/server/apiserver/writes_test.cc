@@ -138,7 +138,7 @@ TEST_CASE("unknown and repeated fields are refused, warned of or dropped") {
     CHECK(r.status == 400);
     std::string message = text(r.json(), "message");
     CHECK(message.starts_with("Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: "));
-    for (const std::string& part : {said, foo, bar}) CHECK(message.find(part) != std::string::npos);
+    CHECK(message.ends_with(said + ", " + foo + ", " + bar));
     r = co_await http.send("POST", deploys + "?dryRun=All&fieldValidation=Warn", body);
     CHECK(r.status == 201);
     CHECK(warnings(r).size() == 3);
@@ -173,6 +173,7 @@ TEST_CASE("unknown and repeated fields are refused, warned of or dropped") {
     CHECK(warnings(r) == std::vector<std::string>{R"(299 - "unknown field \"spec.foo\"")"});
     r = co_await http.send("PATCH", deploys + "/d", R"({"spec":{"replicas":"many"}})", {{"Content-Type", "application/strategic-merge-patch+json"}});
     CHECK(r.status == 422);
+    CHECK(text(r.json(), "message").find("patch: Invalid value: \"map[spec:map[replicas:many]]\": ") != std::string::npos);
     CHECK(text(r.json(), "message").find("json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32") != std::string::npos);
   }, true);
 }
