@@ -271,3 +271,27 @@ TEST_CASE("what one connection has written every other reads") {
     }
   }, true);
 }
+
+TEST_CASE("patches that name no version never conflict, those that do are exact") {
+  with_cluster([](Cluster c) -> Task<> {
+    CHECK((co_await c.admin->create(configmaps, {"default", ""}, configmap("a"))));
+    base::Tasks tasks(c.runtime);
+    for (int i = 0; i < 16; ++i)
+      tasks.spawn("patcher", [](Cluster cl, int mine) -> Task<> {
+        for (int n = 0; n < 5; ++n) {
+          auto done = co_await cl.admin->patch(configmaps, {"default", "a"}, api::PatchType::merge, fmt::format(R"({{"data":{{"k{}-{}":"1"}}}})", mine, n));
+          CHECK(done);
+        }
+      }(c, i));
+    while (tasks.running() > 0) co_await base::sleep_for(5ms);
+    co_await tasks.stop();
+    value v = parse(*co_await c.admin->get(configmaps, {"default", "a"}));
+    CHECK(base::find_object(v, "data")->size() == 81);
+    auto stale = co_await c.admin->patch(configmaps, {"default", "a"}, api::PatchType::merge, R"({"metadata":{"resourceVersion":"1"},"data":{"b":"1"}})");
+    REQUIRE(!stale);
+    CHECK(base::is_conflict(stale.error()));
+    auto exact = co_await c.admin->patch(configmaps, {"default", "a"}, api::PatchType::merge,
+                                         R"({"metadata":{"resourceVersion":")" + text(v, "metadata.resourceVersion") + R"("},"data":{"b":"1"}})");
+    CHECK(exact);
+  });
+}
