@@ -25,6 +25,7 @@
 #include "network/links.h"
 #include "network/parts.h"
 #include "network/reaper.h"
+#include "network/sysctl.h"
 
 namespace network {
 namespace {
@@ -169,6 +170,10 @@ base::Result<> PodsImpl::connect(int netns, const PodNetwork& pod) {
   TRY(auto link, links::find(socket_, pod.host_link));
   if (!link) return base::internal("the veth vanished right after its creation");
 
+  // A pod has no business with the host's IPv6: a router advertisement from it would change the host's routes.
+  if (auto r = set_sysctl("net/ipv6/conf/" + pod.host_link + "/disable_ipv6", "1"); !r && base::exists("/proc/sys/net/ipv6")) {
+    base::log::warn("network", "{}", r.error().message);
+  }
   Batch host;
   links::set_host_end(host, link->index, pod.id);
   links::add_neighbour(host, link->index, pod.ip, pod.mac);

@@ -54,6 +54,9 @@ TEST_CASE("pods reach each other on one node, across nodes and the outside") {
 
   CHECK(ask_tcp(p1, "10.42.1.200", 80) == "unreachable");  // nobody's
   CHECK(ask_tcp(p1, "10.42.2.200", 80) == "unreachable");
+  SECTION("a pod has no way to the host by IPv6") {
+    CHECK(shell(lab.a, "cat /proc/sys/net/ipv6/conf/" + n1.host_link + "/disable_ipv6 2>/dev/null || echo 1") == "1\n");
+  }
   SECTION("a pod cannot send from another address") {
     shell(p1, "ip addr add 10.42.1.99/32 dev eth0; ip addr add 10.42.1.3/32 dev eth0; ip addr add 192.168.7.2/32 dev eth0");
     CHECK(ask_tcp(p1, n3.ip.str(), 80, 300, "10.42.1.99") == "timeout");
