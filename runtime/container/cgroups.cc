@@ -208,6 +208,14 @@ Result<> Cgroups::apply(std::string_view path, const Resources& l) const {
     if (h == nullptr) return missing(controller);
     return write_kernel(directory(*h, path) + "/" + file, value);
   };
+  if (l.memory_bytes && *l.memory_bytes < 0) {
+    const Hierarchy* h = with("memory");
+    if (h == nullptr) return {};
+    std::string dir = directory(*h, path);
+    // memsw first: it may not be below the other.
+    (void)try_write_kernel(dir + (h->v2 ? "/memory.swap.max" : "/memory.memsw.limit_in_bytes"), h->v2 ? "max" : "-1");
+    CHECK_OK(write_kernel(dir + (h->v2 ? "/memory.max" : "/memory.limit_in_bytes"), h->v2 ? "max" : "-1"));
+  }
   if (l.memory_bytes && *l.memory_bytes > 0) {
     const Hierarchy* h = with("memory");
     std::string limit = std::to_string(*l.memory_bytes);

@@ -42,7 +42,7 @@ struct Device {
   std::string permissions = "rwm";
 };
 
-// 0 or absent: no limit set.
+// 0 or absent: not set, or left as it is; memory and quota below 0: without limit.
 struct Resources {
   std::optional<int64_t> memory_bytes;
   std::optional<int64_t> memory_swap_bytes;  // memory plus swap; absent: no swap beyond memory_bytes
@@ -87,6 +87,7 @@ struct ContainerSpec {
   std::vector<std::string> argv;    // at least one; looked up in the PATH of env when without a slash
   std::vector<std::string> env;     // NAME=value; a later one wins. PATH, HOME (from passwd) and HOSTNAME are added when absent
   std::string cwd;                  // empty: "/"; made when missing
+  std::string pid_of;               // id of a running container of the sandbox whose PID namespace it joins; empty: one of its own
   User user;
   std::vector<Mount> mounts;        // in this order
   std::vector<Device> devices;

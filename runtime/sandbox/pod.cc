@@ -260,8 +260,12 @@ Result<> Pod::launch(Container& c) {
 
   uint64_t flags = CLONE_NEWNS;
   pid_t shared = 0;
-  if (pause_ > 0) shared = pause_;
-  else if (!setup_.spec.host_pid) flags |= CLONE_NEWPID;
+  if (pause_ > 0) {
+    shared = pause_;
+  } else if (!spec.pid_of.empty() && !setup_.spec.host_pid) {
+    TRY(ContainerPtr target, find(spec.pid_of, true));
+    shared = target->pid;
+  } else if (!setup_.spec.host_pid) flags |= CLONE_NEWPID;
   TRY(pid_t pid, clone_into(shared, flags, entry.v2.get()));
   if (pid == 0) launch_container(plan);
   c.pid = pid;
@@ -356,7 +360,7 @@ void Pod::reap() {
 void Pod::ended(const ContainerPtr& c, int status) {
   c->pid = 0;
   // Without a PID namespace of its own, others may still run (and hold the pipes).
-  if (pause_ > 0 || setup_.spec.host_pid) cgroups_.kill(c->cgroup);
+  if (pause_ > 0 || setup_.spec.host_pid || !c->spec.pid_of.empty()) cgroups_.kill(c->cgroup);
   if (c->report) report_ready(c);
   if (c->report) {
     loop_.unwatch(c->report.get());

@@ -120,7 +120,7 @@ template <class A> void describe(A& a, ContainerSpec& v) {
   a(1, v.id); a(2, v.name); a(3, v.layers); a(4, v.argv); a(5, v.env); a(6, v.cwd); a(7, v.user); a(8, v.mounts); a(9, v.devices);
   a(10, v.add_capabilities); a(11, v.drop_capabilities); a(12, v.privileged); a(13, v.no_new_privileges); a(14, v.read_only_root);
   a(15, v.unmasked_proc); a(16, v.tty); a(17, v.stdin_open); a(18, v.stdin_once); a(19, v.rlimits); a(20, v.resources); a(21, v.oom_score_adj);
-  a(22, v.stop_signal); a(23, v.log); a(24, v.labels);
+  a(22, v.stop_signal); a(23, v.log); a(24, v.labels); a(25, v.pid_of);
 }
 template <class A> void describe(A& a, SandboxSpec& v) {
   a(1, v.id); a(2, v.hostname); a(3, v.host_network); a(4, v.host_pid); a(5, v.host_ipc); a(6, v.share_pid); a(7, v.sysctls);

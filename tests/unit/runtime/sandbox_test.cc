@@ -86,6 +86,28 @@ TEST_CASE("a pod may share one PID namespace, or the host's namespaces") {
   });
 }
 
+TEST_CASE("a container may see the processes of another, and ends with it") {
+  Node node;
+  node.run([&]() -> base::Task<> {
+    auto pod = co_await node.sandbox();
+    CHECK(co_await pod->start(node.shell("target", "sleep 77 & sleep 78")));
+    auto spec = node.shell("guest", "ps; echo my $$; sleep 79");
+    spec.pid_of = "target";
+    auto path = spec.log.path;
+    CHECK(co_await pod->start(std::move(spec)));
+    co_await until([&] { return has(log_text(path, "stdout"), "my "); });
+    CHECK(has(log_text(path, "stdout"), "sleep 78"));
+    CHECK_FALSE(has(log_text(path, "stdout"), "my 1\n"));
+    CHECK(co_await pod->stop("target", 0ms));
+    co_await until([&] { return pod->container("guest")->phase == ContainerPhase::exited; });
+    auto late = node.shell("late", "true");
+    late.pid_of = "target";
+    auto refused = co_await pod->start(std::move(late));
+    REQUIRE_FALSE(refused);
+    CHECK(has(refused.error().message, "not running"));
+  });
+}
+
 TEST_CASE("stop asks first and kills after the grace") {
   Node node;
   node.run([&]() -> base::Task<> {
