@@ -154,6 +154,7 @@ struct Scheduler::Impl {
       PodPtr known = cluster.pod(after->uid);
       cluster.add_pod(after);
       forget(after->uid);
+      if (known && !(known->request == after->request)) queue.moved(wait_resources, now);  // resized
       if (!known || known->labels != after->labels || known->terminating != after->terminating) queue.moved(wait_pods, now);
       return;
     }
