@@ -66,6 +66,7 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
   std::unique_ptr<network::Node> network;
   std::unique_ptr<network::dns::Server> dns;
   std::unique_ptr<network::AddressMonitor> addresses;
+  std::unique_ptr<Room> room;
   std::unique_ptr<PodContext> context;
   std::shared_ptr<PodManager> pods;
   std::unique_ptr<ServiceSync> services;
@@ -75,8 +76,18 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
   std::unique_ptr<Guard> guard;
 
   Impl(base::Runtime& r, std::shared_ptr<api::Client> c, AgentOptions o)
-      : runtime(r), client(std::move(c)), options(std::move(o)), data(options.data_dir + "/agent"), run(options.run_dir + "/agent"), tasks(r), events(r, *client),
-        images(r, image_options(options)), puller(r, images), objects(r, *client), node(r, *client, options), informers(r, *client) {}
+      : runtime(r),
+        client(std::move(c)),
+        options(std::move(o)),
+        data(options.data_dir + "/agent"),
+        run(options.run_dir + "/agent"),
+        tasks(r),
+        events(r, *client),
+        images(r, image_options(options)),
+        puller(r, images),
+        objects(r, *client),
+        node(r, *client, options),
+        informers(r, *client) {}
 
   static runtime::ImagesOptions image_options(const AgentOptions& o) {
     runtime::ImagesOptions i;
@@ -89,7 +100,9 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
     return i;
   }
 
-  bool enabled(std::string_view part) const { return std::find(options.disabled.begin(), options.disabled.end(), part) == options.disabled.end(); }
+  bool enabled(std::string_view part) const {
+    return std::find(options.disabled.begin(), options.disabled.end(), part) == options.disabled.end();
+  }
 
   // The addresses of this node: the one it was told, or what the host has.
   std::vector<std::string> own_addresses() const {
@@ -221,15 +234,35 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
     auto pod_cidr = co_await node.register_node(facts);
     if (!pod_cidr) co_return std::unexpected(std::move(pod_cidr).error());
 
-    context = std::make_unique<PodContext>(PodContext{runtime, *client, events, *sandboxes, images, puller, objects, options.node_name, data + "/pods", run + "/volumes",
-                                                      data + "/logs", data + "/seccomp", options.cluster_dns, options.cluster_domain,
-                                                      static_cast<int64_t>(facts.machine.memory_bytes), node.allocatable(), {}, {}, {}});
+    room = std::make_unique<Room>(node.allocatable());
+    context = std::make_unique<PodContext>(PodContext{.runtime = runtime,
+                                                      .client = *client,
+                                                      .events = events,
+                                                      .sandboxes = *sandboxes,
+                                                      .images = images,
+                                                      .puller = puller,
+                                                      .objects = objects,
+                                                      .room = *room,
+                                                      .node_name = options.node_name,
+                                                      .pods_dir = data + "/pods",
+                                                      .memory_dir = run + "/volumes",
+                                                      .logs_dir = data + "/logs",
+                                                      .seccomp_dir = data + "/seccomp",
+                                                      .cluster_dns = options.cluster_dns,
+                                                      .cluster_domain = options.cluster_domain,
+                                                      .memory_bytes = static_cast<int64_t>(facts.machine.memory_bytes),
+                                                      .allocatable = node.allocatable(),
+                                                      .node = {},
+                                                      .network = {},
+                                                      .host_ips = {},
+                                                      .service_variables = {}});
+    context->node = [this] { return informers.get<api::core::Node>().get({}, options.node_name); };
     context->network = [this] { return network ? &network->pods() : nullptr; };
     context->host_ips = [this] { return node.facts().addresses; };
     context->service_variables = [this](const std::string& ns, bool links) { return service_variables(ns, links); };
     pods = std::make_shared<PodManager>(*context, pod_informer());
-    services = std::make_unique<ServiceSync>(runtime, informers,
-                                             ServiceSync::Options{options.node_name, options.cluster_domain, enabled("services"), enabled("overlay")});
+    services = std::make_unique<ServiceSync>(
+        runtime, informers, ServiceSync::Options{options.node_name, options.cluster_domain, enabled("services"), enabled("overlay")});
     policies = std::make_unique<PolicySync>(runtime, informers, options.node_name);
     informers.start();
 
@@ -250,7 +283,8 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
     co_await import_images();
     co_await pods->start(std::move(*survivors));
 
-    node_api = std::make_unique<NodeApi>(NodeApiContext{runtime, *pods, *sandboxes, images, options.node_name, options.data_dir, data + "/logs"});
+    node_api = std::make_unique<NodeApi>(
+        NodeApiContext{runtime, *pods, *sandboxes, images, options.node_name, options.data_dir, data + "/logs"});
     guard = std::make_unique<Guard>(node, *pods, images, options.data_dir);
     node.set_facts([](NodeFacts& f) {
       f.network_ready = true;
@@ -258,14 +292,16 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
     });
     auto self = shared_from_this();
     tasks.spawn("services", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->services->run(); }(self));
-    if (enabled("network-policy")) tasks.spawn("network policies", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->policies->run(); }(self));
+    if (enabled("network-policy"))
+      tasks.spawn("network policies", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->policies->run(); }(self));
     tasks.spawn("node", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->node.run(); }(self));
     tasks.spawn("guard", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->guard->run(); }(self));
     tasks.spawn("network check", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->check_network(); }(self));
     tasks.spawn("images", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->watch_images(); }(self));
     if (!options.server_url.empty()) {
       tunnel = std::make_unique<Tunnel>(
-          runtime, TunnelOptions{options.server_url, options.tunnel_tls, [weak = weak_from_this()](base::http::Request& q, base::http::Response& a) { return serve(weak, q, a); }});
+          runtime, TunnelOptions{options.server_url, options.tunnel_tls,
+                                 [weak = weak_from_this()](base::http::Request& q, base::http::Response& a) { return serve(weak, q, a); }});
       tasks.spawn("tunnel", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->tunnel->run(); }(self));
     }
     if (options.node_ip.empty()) {
@@ -356,7 +392,8 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
     auto caller = co_await base::this_executor();
     auto strand = runtime.strand();
     auto [ours, theirs] = base::http::make_stream_pair(caller, strand);
-    tasks.spawn("node API", strand, base::http::serve_connection(std::move(theirs), [weak = weak_from_this()](base::http::Request& q, base::http::Response& a) {
+    tasks.spawn("node API", strand,
+                base::http::serve_connection(std::move(theirs), [weak = weak_from_this()](base::http::Request& q, base::http::Response& a) {
                   return serve(weak, q, a);
                 }));
     co_return std::move(ours);
@@ -383,7 +420,8 @@ void remove_cgroups(const std::string& root) {
   }
   for (const std::string& top : tops) {
     std::vector<std::string> groups{top};
-    for (auto it = std::filesystem::recursive_directory_iterator(top, ec); !ec && it != std::filesystem::recursive_directory_iterator(); it.increment(ec)) {
+    for (auto it = std::filesystem::recursive_directory_iterator(top, ec); !ec && it != std::filesystem::recursive_directory_iterator();
+         it.increment(ec)) {
       if (it->is_directory(ec)) groups.push_back(it->path());
     }
     ec.clear();

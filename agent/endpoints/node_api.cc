@@ -48,11 +48,14 @@ Task<> NodeApi::serve(http::Request& request, http::Response& response) {
   } else if (first == "metrics" && path.size() == 2 && path[1] == "cadvisor" && get) {
     co_await metrics_cadvisor(response);
   } else if (first == "metrics" && get) {
-    co_await answer(response, 200, fmt::format("# TYPE kubelet_running_pods gauge\nkubelet_running_pods {}\n", context_.pods.all().size()), "text/plain; version=0.0.4");
+    co_await answer(response, 200, fmt::format("# TYPE kubelet_running_pods gauge\nkubelet_running_pods {}\n", context_.pods.all().size()),
+                    "text/plain; version=0.0.4");
   } else if (first == "healthz" && get) {
     co_await answer(response, 200, "ok");
   } else if (first == "configz" && get) {
-    co_await answer(response, 200, "{\"kubeletconfig\":{\"kind\":\"KubeletConfiguration\",\"apiVersion\":\"kubelet.config.k8s.io/v1beta1\"}}", "application/json");
+    co_await answer(response, 200,
+                    "{\"kubeletconfig\":{\"kind\":\"KubeletConfiguration\",\"apiVersion\":\"kubelet.config.k8s.io/v1beta1\"}}",
+                    "application/json");
   } else {
     co_await answer(response, 404, "404 page not found\n");
   }
@@ -72,7 +75,8 @@ Result<Target> find_container(PodManager& pods, const std::vector<std::string>& 
   const std::string& name = path.back();
   for (const auto& c : pod->containers) {
     if (c.name != name) continue;
-    if (must_run && (!c.running || !pod->sandbox)) return base::fail(404, "NotFound", fmt::format("container {} is not running in pod {}", name, path[2]));
+    if (must_run && (!c.running || !pod->sandbox))
+      return base::fail(404, "NotFound", fmt::format("container {} is not running in pod {}", name, path[2]));
     ContainerView found = c;
     return Target{std::move(*pod), std::move(found)};
   }
@@ -184,10 +188,12 @@ Task<> NodeApi::exec(http::Request& request, http::Response& response, Path path
           const std::string& m = session.error().message;
           bool missing = session.error().code == 422;
           CommandOutcome failed;
-          failed.exit_code = missing ? (m.find("not found") != std::string::npos || m.find("No such file") != std::string::npos ? 127 : 126) : 1;
+          failed.exit_code = missing ? (m.find("not found") != std::string::npos || m.find("no such file") != std::string::npos ? 127 : 126)
+                                     : 1;
           failed.error = missing ? "" : "error executing command in container: " + m;
           if (missing) {
-            auto told = options.err ? co_await client.write_stderr(m + "\n") : co_await client.write_stdout(m + (options.tty ? "\r\n" : "\n"));
+            auto told = options.err ? co_await client.write_stderr(m + "\n")
+                                    : co_await client.write_stdout(m + (options.tty ? "\r\n" : "\n"));
             (void)told;
           }
           co_return failed;
@@ -232,7 +238,8 @@ Task<> NodeApi::attach(http::Request& request, http::Response& response, Path pa
   options.tty = target->container.tty;
   base::Runtime* runtime = &context_.runtime;
   co_await serve_remote_command(context_.runtime, request, response, options,
-                                [runtime, options, sandbox = target->pod.sandbox, id = target->container.id](RemoteCommand& client) -> Task<CommandOutcome> {
+                                [runtime, options, sandbox = target->pod.sandbox,
+                                 id = target->container.id](RemoteCommand& client) -> Task<CommandOutcome> {
                                   auto session = co_await sandbox->attach(id, options.in);
                                   if (!session) co_return CommandOutcome{1, session.error().message};
                                   runtime::AttachSessionPtr s = *session;
@@ -258,7 +265,8 @@ Task<> NodeApi::port_forward(http::Request& request, http::Response& response, P
     co_await answer(response, 404, fmt::format("pod \"{}\" does not run on this node", path[2]));
     co_return;
   }
-  co_await serve_port_forward(context_.runtime, request, response, [sandbox = pod->sandbox](uint16_t port) { return dial_in_pod(sandbox, port); });
+  co_await serve_port_forward(context_.runtime, request, response,
+                              [sandbox = pod->sandbox](uint16_t port) { return dial_in_pod(sandbox, port); });
 }
 
 Task<> NodeApi::pod_list(http::Response& response) {

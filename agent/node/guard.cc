@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "agent/node/local_storage.h"
 #include "agent/pods/resources.h"
 #include "base/log.h"
 
@@ -62,7 +63,8 @@ Task<> Guard::run() {
     double used = disk_.total ? 1 - static_cast<double>(disk_.available) / static_cast<double>(disk_.total) : 0;
     if (used > limits_.image_high || now.disk) co_await collect_images(used);
     if (now.memory && t > last_eviction_ + kBetweenEvictions) evict_for_memory();
-    if (now.disk && look().disk && t > last_eviction_ + kBetweenEvictions) evict_for_disk();
+    if (now.disk && look().disk && t > last_eviction_ + kBetweenEvictions) co_await evict_for_disk();
+    co_await evict_over_limit();
     Pressure shown = now;
     auto recently = [&](base::TimePoint at) { return at != base::TimePoint{} && t < at + kTransition; };
     shown.memory = recently(memory_since_);
@@ -82,6 +84,10 @@ Task<> Guard::collect_images(double used) {
         if (auto image = images_.find(c.image)) in_use.insert(image->id);
       }
     }
+    for (const auto& v : view.pod->spec.volumes) {
+      auto image = v.image ? images_.find(v.image->reference) : nullptr;
+      if (image) in_use.insert(image->id);
+    }
     for (const auto& s : view.status.containerStatuses) {
       if (auto image = images_.find(s.imageID)) in_use.insert(image->id);
     }
@@ -91,8 +97,10 @@ Task<> Guard::collect_images(double used) {
   auto now = base::WallClock::now();
   for (const auto& image : images) {
     if (used <= limits_.image_low) break;
-    if (image->pinned || in_use.contains(image->id) || now - image->last_used < kImageMinAge || now - image->created < kImageMinAge) continue;
-    base::log::info("agent", "the disk is {:.0f}% full: removing the unused image {}", used * 100, image->reference.empty() ? image->id : image->reference);
+    if (image->pinned || in_use.contains(image->id) || now - image->last_used < kImageMinAge || now - image->created < kImageMinAge)
+      continue;
+    base::log::info("agent", "the disk is {:.0f}% full: removing the unused image {}", used * 100,
+                    image->reference.empty() ? image->id : image->reference);
     auto r = co_await images_.remove(image->id);
     if (!r) base::log::warn("agent", "removing image {}: {}", image->id, r.error().message);
     if (auto d = read_disk(data_dir_); d && d->total) used = 1 - static_cast<double>(d->available) / static_cast<double>(d->total);
@@ -115,11 +123,21 @@ void Guard::evict_for_memory() {
   std::string victim = choose_victim(candidates);
   if (victim.empty()) return;
   last_eviction_ = base::Clock::now();
-  pods_.evict(victim, "Evicted", fmt::format("The node was low on resource: memory. Threshold quantity: {}Mi, available: {}Mi.", limits_.memory_available >> 20,
-                                             read_memory().available >> 20));
+  pods_.evict(victim,
+              fmt::format("The node was low on resource: memory. Threshold quantity: {}Mi, available: {}Mi.",
+                          limits_.memory_available >> 20, read_memory().available >> 20),
+              true);
 }
 
-void Guard::evict_for_disk() {
+Task<> Guard::evict_over_limit() {
+  for (const auto& view : pods_.all()) {
+    if (!view.sandbox || view.status.phase == "Succeeded" || view.status.phase == "Failed" || !limits_storage(*view.pod)) continue;
+    auto why = co_await base::offload([view, dir = data_dir_ + "/agent/pods"] { return exceeded_storage(view, dir); });
+    if (why) pods_.evict(view.pod->metadata.uid, std::move(*why), false);
+  }
+}
+
+Task<> Guard::evict_for_disk() {
   std::vector<EvictionCandidate> candidates;
   for (const auto& view : pods_.all()) {
     if (!view.sandbox || view.status.phase != "Running") continue;
@@ -127,12 +145,14 @@ void Guard::evict_for_disk() {
     c.uid = view.pod->metadata.uid;
     c.priority = view.pod->spec.priority.value_or(0);
     c.critical = c.priority >= 2'000'000'000;
+    c.request = pod_request(*view.pod).ephemeral_bytes;
+    c.usage = static_cast<int64_t>(co_await base::offload([view, dir = data_dir_ + "/agent/pods"] { return storage_usage(view, dir); }));
     candidates.push_back(std::move(c));
   }
   std::string victim = choose_victim(candidates);
-  if (victim.empty()) return;
+  if (victim.empty()) co_return;
   last_eviction_ = base::Clock::now();
-  pods_.evict(victim, "Evicted", "The node was low on resource: ephemeral-storage.");
+  pods_.evict(victim, "The node was low on resource: ephemeral-storage.", true);
 }
 
 }  // namespace agent

@@ -1,5 +1,5 @@
-// Defends the node: removes unused images when the disk fills, ends pods when memory or disk run out. Thresholds are kubelet's for memory and PIDs,
-// and 5% of the disk for storage, so that small disks can be used.
+// Defends the node: removes unused images when the disk fills, ends pods when memory or disk run out, or when they exceed a limit of local
+// storage. Thresholds are kubelet's for memory and PIDs, and 5% of the disk for storage, so that small disks can be used.
 #pragma once
 
 #include <string>
@@ -20,7 +20,7 @@ struct GuardLimits {
 struct EvictionCandidate {
   std::string uid, name;
   int32_t priority = 0;
-  int64_t usage = 0, request = 0;  // bytes of memory
+  int64_t usage = 0, request = 0;  // bytes of what is scarce
   bool critical = false;           // never evicted
 };
 // Who goes first: those above their request, by priority, then by how far above. Empty: nobody can. Pure.
@@ -29,14 +29,15 @@ std::string choose_victim(const std::vector<EvictionCandidate>& candidates);
 class Guard {
  public:
   Guard(NodeObject& node, PodManager& pods, runtime::Images& images, std::string data_dir, GuardLimits limits = {});
-  // Looks every 10 s (three small reads); until cancelled.
+  // Looks every 10 s (three small reads, and through the files of pods with limits); until cancelled.
   Task<> run();
 
  private:
   Pressure look();
   Task<> collect_images(double used);
   void evict_for_memory();
-  void evict_for_disk();
+  Task<> evict_for_disk();
+  Task<> evict_over_limit();
 
   NodeObject& node_;
   PodManager& pods_;

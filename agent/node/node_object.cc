@@ -19,8 +19,8 @@ namespace {
 constexpr int kLeaseSeconds = 40;
 constexpr auto kLeaseEvery = 10s;
 
-void set_condition(std::vector<api::core::NodeCondition>& to, const api::core::NodeStatus& before, const std::string& type, bool value, std::string reason,
-                   std::string message, const std::string& now) {
+void set_condition(std::vector<api::core::NodeCondition>& to, const api::core::NodeStatus& before, const std::string& type, bool value,
+                   std::string reason, std::string message, const std::string& now) {
   api::core::NodeCondition c;
   c.type = type;
   c.status = value ? "True" : "False";
@@ -85,7 +85,8 @@ std::map<std::string, std::string> node_capacity(const AgentOptions& options, co
   return c;
 }
 
-api::core::NodeStatus make_node_status(const AgentOptions& options, const NodeFacts& f, const api::core::NodeStatus& before, const std::string& now) {
+api::core::NodeStatus make_node_status(const AgentOptions& options, const NodeFacts& f, const api::core::NodeStatus& before,
+                                       const std::string& now) {
   api::core::NodeStatus s;
   s.capacity = node_capacity(options, f, false);
   s.allocatable = node_capacity(options, f, true);
@@ -97,7 +98,9 @@ api::core::NodeStatus make_node_status(const AgentOptions& options, const NodeFa
   info.bootID = f.machine.boot_id;
   info.kernelVersion = f.machine.kernel_version;
   info.osImage = f.machine.os_image;
-  info.containerRuntimeVersion = "appliance://" + (options.version.find('+') == std::string::npos ? options.version : options.version.substr(options.version.find('+') + 1));
+  info.containerRuntimeVersion = "appliance://" + (options.version.find('+') == std::string::npos
+                                                       ? options.version
+                                                       : options.version.substr(options.version.find('+') + 1));
   info.kubeletVersion = options.version;
   info.kubeProxyVersion = options.version;
   info.operatingSystem = "linux";
@@ -106,22 +109,24 @@ api::core::NodeStatus make_node_status(const AgentOptions& options, const NodeFa
   auto pressure = [&](const char* type, bool on, const char* yes, const char* no, const char* what_yes, const char* what_no) {
     set_condition(c, before, type, on, on ? yes : no, on ? what_yes : what_no, now);
   };
-  pressure("MemoryPressure", f.pressure.memory, "NodeHasInsufficientMemory", "NodeHasSufficientMemory", "node has insufficient memory available",
-           "node has sufficient memory available");
-  pressure("DiskPressure", f.pressure.disk, "NodeHasDiskPressure", "NodeHasNoDiskPressure", "node has disk pressure", "node has no disk pressure");
+  pressure("MemoryPressure", f.pressure.memory, "NodeHasInsufficientMemory", "NodeHasSufficientMemory",
+           "node has insufficient memory available", "node has sufficient memory available");
+  pressure("DiskPressure", f.pressure.disk, "NodeHasDiskPressure", "NodeHasNoDiskPressure", "node has disk pressure",
+           "node has no disk pressure");
   pressure("PIDPressure", f.pressure.pids, "NodeHasInsufficientPID", "NodeHasSufficientPID", "node has insufficient PID available",
            "node has sufficient PID available");
   if (f.network_ready) {
     set_condition(c, before, "Ready", true, "AgentReady", "the agent is posting ready status", now);
   } else {
-    set_condition(c, before, "Ready", false, "NetworkNotReady", f.network_message.empty() ? "the network of the node is being set up" : f.network_message, now);
+    set_condition(c, before, "Ready", false, "NetworkNotReady",
+                  f.network_message.empty() ? "the network of the node is being set up" : f.network_message, now);
   }
   s.images = f.images;
   return s;
 }
 
 NodeObject::NodeObject(base::Runtime& runtime, api::Client& client, const AgentOptions& options)
-    : client_(client), options_(options), tasks_(runtime) {}
+    : runtime_(runtime), client_(client), options_(options) {}
 NodeObject::~NodeObject() = default;
 
 NodeFacts NodeObject::facts() const {
@@ -189,7 +194,7 @@ Task<Result<std::string>> NodeObject::register_node(NodeFacts facts) {
 }
 
 Task<> NodeObject::run() {
-  co_await with_children(tasks_.runtime(), [this](base::Tasks& children) -> Task<> {
+  co_await with_children(runtime_, [this](base::Tasks& children) -> Task<> {
     auto strand = co_await base::this_executor();
     children.spawn("node lease", strand, leases());
     co_await statuses();
@@ -288,7 +293,8 @@ Task<Result<>> NodeObject::write_status() {
   patch["status"] = std::move(text);
   api::WriteOptions options;
   options.subresource = "status";
-  auto r = co_await api::patch<api::core::Node>(client_, api::ObjectKey{{}, options_.node_name}, api::PatchType::strategic, base::to_text(patch), std::move(options));
+  auto r = co_await api::patch<api::core::Node>(client_, api::ObjectKey{{}, options_.node_name}, api::PatchType::strategic,
+                                                base::to_text(patch), std::move(options));
   if (!r) co_return std::unexpected(std::move(r).error());
   sent_ = std::move(status);
   sent_once_ = true;

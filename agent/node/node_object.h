@@ -31,7 +31,8 @@ struct NodeFacts {
 };
 
 // The status as it should be; conditions keep their transition times from `before`. Pure.
-api::core::NodeStatus make_node_status(const AgentOptions& options, const NodeFacts& facts, const api::core::NodeStatus& before, const std::string& now);
+api::core::NodeStatus make_node_status(const AgentOptions& options, const NodeFacts& facts, const api::core::NodeStatus& before,
+                                       const std::string& now);
 // Labels the node wears; pure.
 std::map<std::string, std::string> node_labels(const AgentOptions& options, const Machine& machine);
 // "key=value:Effect", "key:Effect"; 400 otherwise.
@@ -61,9 +62,9 @@ class NodeObject {
   Task<> leases();
   Task<> statuses();
 
+  base::Runtime& runtime_;
   api::Client& client_;
   const AgentOptions options_;
-  base::Tasks tasks_;
   mutable std::mutex mutex_;  // guards facts_
   NodeFacts facts_;
   base::Event changed_;

@@ -57,6 +57,7 @@ Result<runtime::ContainerSpec> plan_container(ContainerInputs in) {
   const runtime::ImageConfig& image = in.image->config;
   runtime::ContainerSpec s;
   s.id = in.id;
+  s.pid_of = in.pid_of;
   s.name = c.name;
   s.layers = std::move(in.layers);
   s.labels = std::move(in.labels);
@@ -71,7 +72,9 @@ Result<runtime::ContainerSpec> plan_container(ContainerInputs in) {
   std::vector<std::string> args = c.args.empty() && c.command.empty() ? image.cmd : expanded(c.args);
   s.argv = c.command.empty() ? image.entrypoint : expanded(c.command);
   s.argv.insert(s.argv.end(), args.begin(), args.end());
-  if (s.argv.empty()) return base::fail(400, "CreateContainerError", fmt::format("no command specified: neither container \"{}\" nor its image names one", c.name));
+  if (s.argv.empty())
+    return base::fail(400, "CreateContainerError",
+                      fmt::format("no command specified: neither container \"{}\" nor its image names one", c.name));
   s.cwd = c.workingDir.empty() ? image.working_dir : c.workingDir;
 
   for (const auto& e : image.env) {
@@ -113,7 +116,8 @@ Result<runtime::ContainerSpec> plan_container(ContainerInputs in) {
       s.drop_capabilities = sc->capabilities->drop;
       for (const auto* list : {&s.add_capabilities, &s.drop_capabilities}) {
         for (const auto& name : *list) {
-          if (name != "ALL" && name != "all" && !runtime::parse_capability(name)) return config_error(fmt::format("unknown capability \"{}\"", name));
+          if (name != "ALL" && name != "all" && !runtime::parse_capability(name))
+            return config_error(fmt::format("unknown capability \"{}\"", name));
         }
       }
     }

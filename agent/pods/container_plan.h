@@ -19,6 +19,7 @@ struct ContainerInputs {
   Environment environment;
   std::vector<runtime::Mount> mounts;   // of volumes
   std::string id, log_path;
+  std::string pid_of;  // a running container of the pod whose processes it is to see
   std::string hosts_file, hostname_file, resolv_conf_file, termination_file;  // on the host; empty: not mounted
   std::string seccomp_profile;          // text of a Localhost profile
   int64_t node_memory_bytes = 0;

@@ -9,6 +9,7 @@
 #include "agent/pods/env.h"
 #include "agent/pods/image_puller.h"
 #include "agent/pods/network_files.h"
+#include "agent/pods/room.h"
 #include "agent/volumes/objects.h"
 #include "api/client.h"
 #include "api/event_recorder.h"
@@ -26,6 +27,7 @@ struct PodContext {
   runtime::Images& images;
   ImagePuller& puller;
   Objects& objects;
+  Room& room;  // who is admitted to this node
 
   std::string node_name;
   std::string pods_dir;     // <data>/agent/pods: one directory per uid
@@ -37,6 +39,7 @@ struct PodContext {
   std::map<std::string, std::string> allocatable;
 
   // Thread-safe.
+  std::function<std::shared_ptr<const api::core::Node>()> node;                       // null when the API has none
   std::function<network::Pods*()> network;                                            // null while the node has no pod prefix
   std::function<std::vector<std::string>()> host_ips;
   std::function<Variables(const std::string& ns, bool links)> service_variables;

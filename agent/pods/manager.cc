@@ -38,11 +38,20 @@ struct PodManager::State : std::enable_shared_from_this<PodManager::State> {
 
   State(PodContext& c, api::Informer<api::core::Pod>& p) : context(c), pods(p), tasks(c.runtime) {}
 
+  static bool ended(const PodPtr& pod) { return pod->status.phase == "Succeeded" || pod->status.phase == "Failed"; }
+
   void changed(const PodPtr& before, const PodPtr& after) {
     std::shared_ptr<PodWorker> update, gone;
+    std::vector<std::shared_ptr<PodWorker>> others;
     {
       std::scoped_lock lock(mutex);
       if (!started) return;
+      // As the scheduler sees it: room is free when the API says so.
+      bool left = before && (!after || after->metadata.uid != before->metadata.uid || (ended(after) && !ended(before)));
+      if (left) {
+        context.room.release(before->metadata.uid);
+        for (const auto& [uid, w] : workers) others.push_back(w);
+      }
       if (before && (!after || after->metadata.uid != before->metadata.uid)) {
         if (auto it = workers.find(before->metadata.uid); it != workers.end()) gone = it->second;
       }
@@ -56,11 +65,18 @@ struct PodManager::State : std::enable_shared_from_this<PodManager::State> {
     }
     if (gone) gone->removed();
     if (update) update->update(after);
+    for (const auto& w : others) w->room_changed();
   }
 
   // With the mutex held.
   void begin(const PodPtr& pod) {
-    auto worker = std::make_shared<PodWorker>(context, pod);
+    std::optional<Refusal> refusal;
+    if (!pod->status.startTime.empty() || !pod->metadata.deletionTimestamp.empty() || survivors.contains(pod->metadata.uid)) {
+      if (!ended(pod)) context.room.keep(*pod);
+    } else if (!ended(pod)) {
+      refusal = context.room.take(*pod, context.node().get());
+    }
+    auto worker = std::make_shared<PodWorker>(context, pod, std::move(refusal));
     const std::string& uid = pod->metadata.uid;
     if (auto it = survivors.find(uid); it != survivors.end()) {
       worker->adopt(it->second);
@@ -155,9 +171,13 @@ Task<> PodManager::start(std::vector<runtime::SandboxPtr> survivors) {
       slot = s;
     }
     state_->started = true;
-    for (const auto& pod : state_->pods.list()) {
-      wanted.insert(pod->metadata.uid);
-      if (!state_->workers.contains(pod->metadata.uid)) state_->begin(pod);
+    // Those that have begun before those that may not fit beside them.
+    for (bool begun : {true, false}) {
+      for (const auto& pod : state_->pods.list()) {
+        if (begun == pod->status.startTime.empty()) continue;
+        wanted.insert(pod->metadata.uid);
+        if (!state_->workers.contains(pod->metadata.uid)) state_->begin(pod);
+      }
     }
     for (auto& [uid, s] : state_->survivors) orphans.emplace_back(uid, s);
     state_->survivors.clear();
@@ -224,7 +244,7 @@ std::optional<PodView> PodManager::find_by_ip(const std::string& ip) const {
   return std::nullopt;
 }
 
-bool PodManager::evict(const std::string& uid, std::string reason, std::string message) {
+bool PodManager::evict(const std::string& uid, std::string message, bool pressure) {
   std::shared_ptr<PodWorker> worker;
   {
     std::scoped_lock lock(state_->mutex);
@@ -232,7 +252,7 @@ bool PodManager::evict(const std::string& uid, std::string reason, std::string m
     if (it == state_->workers.end()) return false;
     worker = it->second;
   }
-  worker->evict(std::move(reason), std::move(message));
+  worker->evict(std::move(message), pressure);
   return true;
 }
 

@@ -30,8 +30,8 @@ class PodManager {
   std::optional<PodView> find(const std::string& ns, const std::string& name) const;
   std::optional<PodView> find_by_ip(const std::string& ip) const;
   std::vector<PodView> all() const;
-  // Ends the pod as Failed; false when it is not here.
-  bool evict(const std::string& uid, std::string reason, std::string message);
+  // Ends the pod as Failed, Evicted (see PodWorker::evict); false when it is not here.
+  bool evict(const std::string& uid, std::string message, bool pressure);
 
  private:
   struct State;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "agent/pods/status.h"
 #include "api/quantity.h"
 
 namespace agent {
@@ -35,8 +36,6 @@ std::optional<api::Quantity> request_of(const api::core::Container& c, const std
 
 constexpr int64_t kPeriod = 100'000;  // microseconds
 int64_t quota(int64_t milli) { return std::max<int64_t>(milli * kPeriod / 1000, 1000); }
-
-bool is_sidecar(const api::core::Container& c) { return c.restartPolicy == "Always"; }
 
 }  // namespace
 
@@ -113,7 +112,8 @@ PodRequest pod_request(const api::core::Pod& pod) {
     return PodRequest{a.cpu_milli + b.cpu_milli, a.memory_bytes + b.memory_bytes, a.ephemeral_bytes + b.ephemeral_bytes};
   };
   auto larger = [](const PodRequest& a, const PodRequest& b) {
-    return PodRequest{std::max(a.cpu_milli, b.cpu_milli), std::max(a.memory_bytes, b.memory_bytes), std::max(a.ephemeral_bytes, b.ephemeral_bytes)};
+    return PodRequest{std::max(a.cpu_milli, b.cpu_milli), std::max(a.memory_bytes, b.memory_bytes),
+                      std::max(a.ephemeral_bytes, b.ephemeral_bytes)};
   };
   PodRequest sum, sidecars, init;
   for (const auto& c : pod.spec.containers) sum = plus(sum, of(c));

@@ -22,8 +22,15 @@ const api::core::ContainerStateTerminated* last_end(const ContainerStatus* s) {
   return s && s->lastState && s->lastState->terminated ? s->lastState->terminated.get() : nullptr;
 }
 
+constexpr std::string_view kOwned[] = {"PodReadyToStartContainers", "Initialized",      "Ready",
+                                       "ContainersReady",           "PodResizePending", "PodResizeInProgress"};
+
+}  // namespace
+
+bool owns_condition(std::string_view type) { return std::find(std::begin(kOwned), std::end(kOwned), type) != std::end(kOwned); }
+
 void set_condition(std::vector<api::core::PodCondition>& list, const std::string& type, bool value, std::string reason, std::string message,
-                   const std::string& now) {
+                   const std::string& now, std::optional<int64_t> generation) {
   auto it = std::find_if(list.begin(), list.end(), [&](const auto& c) { return c.type == type; });
   if (it == list.end()) {
     list.emplace_back();
@@ -35,9 +42,8 @@ void set_condition(std::vector<api::core::PodCondition>& list, const std::string
   it->status = std::move(status);
   it->reason = std::move(reason);
   it->message = std::move(message);
+  it->observedGeneration = generation;
 }
-
-}  // namespace
 
 bool is_sidecar(const api::core::Container& c) { return c.restartPolicy == "Always"; }
 
@@ -53,19 +59,6 @@ bool should_restart(const api::core::Pod& pod, const api::core::Container& conta
   }
   if (init) return exit_code != 0 && policy != "Never";
   return policy == "Always" || (policy == "OnFailure" && exit_code != 0);
-}
-
-bool initialized(const api::core::Pod& pod, const api::core::PodStatus& status) {
-  // Once a container has run, they all had ended well.
-  for (const auto& c : pod.spec.initContainers) {
-    const auto* s = find(status.initContainerStatuses, c.name);
-    if (is_sidecar(c)) {
-      if (!s || !s->started.value_or(false)) return false;
-    } else if (!terminated(s) || s->state->terminated->exitCode != 0) {
-      return false;
-    }
-  }
-  return true;
 }
 
 std::string pod_phase(const api::core::Pod& pod, const api::core::PodStatus& status) {
@@ -120,8 +113,11 @@ std::string pod_phase(const api::core::Pod& pod, const api::core::PodStatus& sta
 
 void set_conditions(const api::core::Pod& pod, api::core::PodStatus& status, bool sandbox_ready, const std::string& now) {
   auto& list = status.conditions;
+  const auto set = [&](const char* type, bool value, std::string reason, std::string message) {
+    set_condition(list, type, value, std::move(reason), std::move(message), now, pod.metadata.generation);
+  };
   bool done = status.phase == "Succeeded", failed = status.phase == "Failed";
-  set_condition(list, "PodReadyToStartContainers", sandbox_ready, "", "", now);
+  set("PodReadyToStartContainers", sandbox_ready, "", "");
 
   std::vector<std::string> incomplete;
   for (const auto& c : pod.spec.initContainers) {
@@ -130,11 +126,12 @@ void set_conditions(const api::core::Pod& pod, api::core::PodStatus& status, boo
     if (!complete) incomplete.push_back(c.name);
   }
   if (done) {
-    set_condition(list, "Initialized", true, "PodCompleted", "", now);
+    set("Initialized", true, "PodCompleted", "");
   } else if (incomplete.empty()) {
-    set_condition(list, "Initialized", true, "", "", now);
+    set("Initialized", true, "", "");
   } else {
-    set_condition(list, "Initialized", false, "ContainersNotInitialized", fmt::format("containers with incomplete status: [{}]", fmt::join(incomplete, " ")), now);
+    set("Initialized", false, "ContainersNotInitialized",
+        fmt::format("containers with incomplete status: [{}]", fmt::join(incomplete, " ")));
   }
 
   std::vector<std::string> unready;
@@ -168,19 +165,51 @@ void set_conditions(const api::core::Pod& pod, api::core::PodStatus& status, boo
   } else {
     ready = true;
   }
-  set_condition(list, "ContainersReady", ready, reason, message, now);
+  set("ContainersReady", ready, reason, message);
   if (ready && !gates.empty()) {
-    set_condition(list, "Ready", false, "ReadinessGatesNotReady", fmt::format("{}", fmt::join(gates, ", ")), now);
+    set("Ready", false, "ReadinessGatesNotReady", fmt::format("{}", fmt::join(gates, ", ")));
   } else {
-    set_condition(list, "Ready", ready, reason, message, now);
+    set("Ready", ready, reason, message);
   }
+}
+
+// Lists of conditions and addresses are merged by key: what is no more is said to be no more.
+base::json::array list_patch(const base::json::array& before, const base::json::array& after, std::string_view key) {
+  auto text = [](const base::json::value& v, std::string_view name) -> std::string_view {
+    const auto* o = v.if_object();
+    const auto* t = o ? o->if_contains(name) : nullptr;
+    return t && t->is_string() ? std::string_view(t->get_string()) : std::string_view();
+  };
+  auto find = [&](const base::json::array& in, std::string_view value) -> const base::json::value* {
+    for (const auto& e : in)
+      if (text(e, key) == value) return &e;
+    return nullptr;
+  };
+  base::json::array out;
+  for (const auto& e : after) {
+    const auto* old = find(before, text(e, key));
+    if (old && *old == e) continue;
+    out.push_back(e);
+    if (!old || !old->is_object() || !e.is_object()) continue;
+    for (const auto& [name, value] : old->get_object()) {
+      if (!e.get_object().contains(name)) out.back().get_object()[name] = nullptr;
+    }
+  }
+  for (const auto& e : before) {
+    if (!find(after, text(e, key))) out.push_back(base::json::object{{key, text(e, key)}, {"$patch", "delete"}});
+  }
+  return out;
 }
 
 std::string status_patch(const std::string& uid, const base::json::object& before, const base::json::object& after) {
   base::json::object changed;
   for (const auto& [key, value] : after) {
     const auto* old = before.if_contains(key);
-    if (!old || *old != value) changed[key] = value;
+    if (old && *old == value) continue;
+    std::string_view merge_key = key == "conditions" ? "type" : key == "podIPs" || key == "hostIPs" ? "ip" : "";
+    if (old && !merge_key.empty() && old->is_array() && value.is_array())
+      changed[key] = list_patch(old->get_array(), value.get_array(), merge_key);
+    else changed[key] = value;
   }
   for (const auto& [key, value] : before) {
     if (!after.contains(key)) changed[key] = nullptr;

@@ -16,9 +16,12 @@ bool should_restart(const api::core::Pod& pod, const api::core::Container& conta
 
 std::string pod_phase(const api::core::Pod& pod, const api::core::PodStatus& status);
 
-// All init containers have ended well, and sidecars have started.
-bool initialized(const api::core::Pod& pod, const api::core::PodStatus& status);
+// Conditions that the node writes; all others are somebody else's.
+bool owns_condition(std::string_view type);
 
+// Adds the condition or brings it up to date; the transition time is kept while the status is.
+void set_condition(std::vector<api::core::PodCondition>& list, const std::string& type, bool value, std::string reason, std::string message,
+                   const std::string& now, std::optional<int64_t> generation);
 // Sets the conditions that the node owns, keeping transition times of what did not change and all other conditions.
 // `pod` is the latest from the API: readiness gates are read from its status.
 void set_conditions(const api::core::Pod& pod, api::core::PodStatus& status, bool sandbox_ready, const std::string& now);

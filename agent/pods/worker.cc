@@ -43,12 +43,12 @@ constexpr size_t kTerminationMessage = 4096;
 
 }  // namespace
 
-PodWorker::PodWorker(PodContext& context, PodPtr pod)
+PodWorker::PodWorker(PodContext& context, PodPtr pod, std::optional<Refusal> refusal)
     : context_(context), uid_(pod->metadata.uid), pod_(std::move(pod)), strand_(context.runtime.strand()), life_(context.runtime),
       active_(std::make_shared<base::Tasks>(context.runtime)) {
   status_ = pod_->status;
   std::erase_if(status_.conditions, [](const auto& c) {
-    return c.type != "PodReadyToStartContainers" && c.type != "Initialized" && c.type != "Ready" && c.type != "ContainersReady";
+    return !owns_condition(c.type);
   });
   auto json = api::encode_json(status_);
   if (json.is_object()) sent_ = json.as_object();
@@ -58,6 +58,11 @@ PodWorker::PodWorker(PodContext& context, PodPtr pod)
     final_phase_ = status_.phase;
     final_reason_ = status_.reason;
     final_message_ = status_.message;
+  } else if (refusal) {
+    final_phase_ = "Failed";
+    final_reason_ = std::move(refusal->reason);
+    final_message_ = std::move(refusal->message);
+    event("Warning", final_reason_, final_message_);
   }
   deleting_ = !pod_->metadata.deletionTimestamp.empty();
   view_.pod = pod_;
@@ -86,17 +91,23 @@ void PodWorker::make_slots() {
     Slot s;
     s.name = c.name;
     s.role = role;
-    s.spec = std::make_shared<const api::core::Container>(c);
     auto it = std::find_if(known.begin(), known.end(), [&](const auto& k) { return k.name == c.name; });
+    auto spec = std::make_shared<api::core::Container>(c);
     if (it != known.end()) {
       s.status = *it;
-      if (!s.status.containerID.empty()) s.attempt = s.status.restartCount;
+      if (!s.status.containerID.empty()) {
+        s.attempt = s.status.restartCount;
+        // What it was given, which a change of its resources may have left behind.
+        if (s.status.resources) spec->resources = s.status.resources;
+        s.planned = spec;
+      }
     } else {
       s.status.name = c.name;
       s.status.image = c.image;
       bool initial = role == Role::init || role == Role::sidecar || pod_->spec.initContainers.empty();
       set_waiting(s.status, initial && role != Role::init && role != Role::sidecar ? "ContainerCreating" : "PodInitializing");
     }
+    s.spec = std::move(spec);
     if (s.attempt >= 0) {
       s.log_path = fmt::format("{}/{}/{}.log", log_dir(), s.name, s.attempt);
       if (s.attempt > 0) s.previous_log_path = fmt::format("{}/{}/{}.log", log_dir(), s.name, s.attempt - 1);
@@ -108,7 +119,9 @@ void PodWorker::make_slots() {
   for (const auto& e : pod_->spec.ephemeralContainers) {
     // The same fields under another name.
     auto c = api::decode<api::core::Container>(api::encode_json(e));
-    if (c) add(*c, Role::ephemeral, pod_->status.ephemeralContainerStatuses);
+    if (!c) continue;
+    add(*c, Role::ephemeral, pod_->status.ephemeralContainerStatuses);
+    slot_named(e.name)->target = e.targetContainerName;
   }
 }
 
@@ -146,6 +159,7 @@ void PodWorker::adopt(runtime::SandboxPtr sandbox) {
     if (!s || (!s->id.empty() && attempt < s->attempt)) continue;
     s->id = c.id;
     s->attempt = attempt;
+    if (!s->planned) s->planned = s->spec;
     s->log_path = c.log_path;
     if (auto file = c.labels.find("termination"); file != c.labels.end()) s->termination_file = file->second;
     s->running = c.phase == runtime::ContainerPhase::running;
@@ -153,7 +167,8 @@ void PodWorker::adopt(runtime::SandboxPtr sandbox) {
 }
 
 Task<> PodWorker::run() {
-  life_.spawn("status of " + pod_->metadata.name, strand_, [](std::shared_ptr<PodWorker> self) -> Task<> { co_await self->write_status(); }(shared_from_this()));
+  life_.spawn("status of " + pod_->metadata.name, strand_,
+              [](std::shared_ptr<PodWorker> self) -> Task<> { co_await self->write_status(); }(shared_from_this()));
   // What was running when this node was last seen, and what has become of it.
   for (auto& s : slots_) {
     const std::string full = "appliance://" + s.id;
@@ -224,13 +239,20 @@ void PodWorker::removed() {
   });
 }
 
-void PodWorker::evict(std::string reason, std::string message) {
-  base::post(strand_, [self = shared_from_this(), reason = std::move(reason), message = std::move(message)] {
+void PodWorker::evict(std::string message, bool pressure) {
+  base::post(strand_, [self = shared_from_this(), message = std::move(message), pressure] {
     if (self->stage_ == Stage::preparing || self->stage_ == Stage::running) {
-      self->event("Warning", reason, message);
-      self->begin_stop(std::chrono::seconds(self->pod_->spec.terminationGracePeriodSeconds.value_or(30)), "Failed", reason, message);
+      self->event("Warning", "Evicted", message);
+      self->disrupted_ = pressure;
+      self->begin_stop(1s, "Failed", "Evicted", message);
       self->wake();
     }
+  });
+}
+
+void PodWorker::room_changed() {
+  base::post(strand_, [self = shared_from_this()] {
+    if (self->resize_refused_.reason == "Deferred") self->wake();
   });
 }
 
@@ -249,7 +271,7 @@ void PodWorker::runtime_event(runtime::SandboxEvent event) {
   });
 }
 
-// Image changes restart a container; resources are changed in place; new ephemeral containers are started.
+// Image changes restart a container; new ephemeral containers are started. (Resources: step_resize().)
 void PodWorker::take_spec_changes(const PodPtr& before) {
   if (before->metadata.labels != pod_->metadata.labels || before->metadata.annotations != pod_->metadata.annotations) {
     for (const auto& v : pod_->spec.volumes) refresh_wanted_ = refresh_wanted_ || v.downwardAPI || v.projected;
@@ -258,9 +280,12 @@ void PodWorker::take_spec_changes(const PodPtr& before) {
   make_slots();
   auto look = [&](const api::core::Container& c) {
     Slot* s = slot_named(c.name);
-    if (!s || *s->spec == c) return;
-    bool image = s->spec->image != c.image, resources = !(s->spec->resources == c.resources);
-    s->spec = std::make_shared<const api::core::Container>(c);
+    if (!s) return;
+    auto next = std::make_shared<api::core::Container>(c);
+    next->resources = s->spec->resources;
+    if (*s->spec == *next) return;
+    bool image = s->spec->image != c.image;
+    s->spec = std::move(next);
     if (stage_ != Stage::running) return;
     if (image && s->running && !s->stopping) {
       s->stopping = true;
@@ -269,12 +294,6 @@ void PodWorker::take_spec_changes(const PodPtr& before) {
                     co_await self->stop_container(name, fmt::format("Container {} definition changed, will be restarted", name),
                                                   std::chrono::seconds(self->pod_->spec.terminationGracePeriodSeconds.value_or(30)));
                   }(shared_from_this(), s->name));
-    } else if (resources && s->running) {
-      active_->spawn("resize of " + s->name, strand_,
-                     [](std::shared_ptr<PodWorker> self, std::string id, runtime::Resources r) -> Task<> {
-                       auto done = co_await self->sandbox_->update(id, std::move(r));
-                       if (!done) base::log::warn("agent", "changing the resources of {}: {}", id, done.error().message);
-                     }(shared_from_this(), s->id, container_resources(c)));
     }
   };
   for (const auto& c : pod_->spec.initContainers) look(c);
@@ -294,7 +313,8 @@ void PodWorker::on_exit(Slot& s, const runtime::ContainerStatus& status) {
   t.containerID = s.status.containerID;
   t.message = status.message;
   if (t.message.empty() && !s.termination_file.empty()) t.message = read_some(s.termination_file, kTerminationMessage);
-  if (t.message.empty() && s.spec->terminationMessagePolicy == "FallbackToLogsOnError" && t.exitCode != 0) t.message = log_tail(s.log_path, 80, 2048);
+  if (t.message.empty() && s.spec->terminationMessagePolicy == "FallbackToLogsOnError" && t.exitCode != 0)
+    t.message = log_tail(s.log_path, 80, 2048);
   s.status.state.emplace().terminated = t;
   s.status.ready = false;
   s.status.started = false;
@@ -308,7 +328,10 @@ void PodWorker::on_exit(Slot& s, const runtime::ContainerStatus& status) {
   std::string wait = seconds >= 60 ? fmt::format("{}m{}s", seconds / 60, seconds % 60) : fmt::format("{}s", seconds);
   std::string who = fmt::format("container={} pod={}_{}({})", s.name, pod_->metadata.name, pod_->metadata.namespace_, uid_);
   set_waiting(s.status, "CrashLoopBackOff", fmt::format("back-off {} restarting failed {}", wait, who));
-  event("Warning", "BackOff", fmt::format("Back-off restarting failed container {} in pod {}_{}({})", s.name, pod_->metadata.name, pod_->metadata.namespace_, uid_), s.name);
+  event(
+      "Warning", "BackOff",
+      fmt::format("Back-off restarting failed container {} in pod {}_{}({})", s.name, pod_->metadata.name, pod_->metadata.namespace_, uid_),
+      s.name);
 }
 
 // A crash loop goes on where it was before this process began.
@@ -328,7 +351,8 @@ std::optional<base::TimePoint> PodWorker::step() {
   if (stage_ == Stage::stopping) {
     // A deletion that came later, or with less patience, shortens what is under way.
     if (object_gone_ || (deleting_ && std::chrono::seconds(pod_->metadata.deletionGracePeriodSeconds.value_or(30)) < grace_)) {
-      base::Duration shorter = object_gone_ ? base::Duration(1s) : std::chrono::seconds(pod_->metadata.deletionGracePeriodSeconds.value_or(30));
+      base::Duration shorter = object_gone_ ? base::Duration(1s)
+                                            : std::chrono::seconds(pod_->metadata.deletionGracePeriodSeconds.value_or(30));
       if (shorter < grace_) {
         grace_ = shorter;
         for (auto& s : slots_) {
@@ -345,7 +369,8 @@ std::optional<base::TimePoint> PodWorker::step() {
   if (stage_ == Stage::stopped) {
     if ((deleting_ || object_gone_) && remains_removed_ && !finishing_) {
       finishing_ = true;
-      life_.spawn("deletion of " + pod_->metadata.name, strand_, [](std::shared_ptr<PodWorker> self) -> Task<> { co_await self->finish_deletion(); }(shared_from_this()));
+      life_.spawn("deletion of " + pod_->metadata.name, strand_,
+                  [](std::shared_ptr<PodWorker> self) -> Task<> { co_await self->finish_deletion(); }(shared_from_this()));
     }
     return std::nullopt;
   }
@@ -381,6 +406,7 @@ std::optional<base::TimePoint> PodWorker::step() {
     }
   }
   if (sandbox_ && !sandbox_->alive() && !setting_up_) {
+    pod_limits_.reset();
     base::log::warn("agent", "the supervisor of pod {}/{} has died", pod_->metadata.namespace_, pod_->metadata.name);
     event("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
     for (auto& s : slots_) {
@@ -406,7 +432,8 @@ std::optional<base::TimePoint> PodWorker::step() {
         at(setup_.until());
       } else {
         setting_up_ = true;
-        active_->spawn("set-up of " + pod_->metadata.name, strand_, [](std::shared_ptr<PodWorker> self) -> Task<> { co_await self->set_up(); }(shared_from_this()));
+        active_->spawn("set-up of " + pod_->metadata.name, strand_,
+                       [](std::shared_ptr<PodWorker> self) -> Task<> { co_await self->set_up(); }(shared_from_this()));
       }
     }
     return next;
@@ -419,8 +446,10 @@ std::optional<base::TimePoint> PodWorker::step() {
   if (refresh_wanted_ && !refreshing_) {
     refreshing_ = true;
     refresh_wanted_ = false;
-    active_->spawn("volumes of " + pod_->metadata.name, strand_, [](std::shared_ptr<PodWorker> self) -> Task<> { co_await self->refresh_volumes(); }(shared_from_this()));
+    active_->spawn("volumes of " + pod_->metadata.name, strand_,
+                   [](std::shared_ptr<PodWorker> self) -> Task<> { co_await self->refresh_volumes(); }(shared_from_this()));
   }
+  if (auto t = step_resize(now)) at(*t);
   if (auto t = step_containers(now)) at(*t);
   return next;
 }
@@ -492,8 +521,9 @@ std::optional<base::TimePoint> PodWorker::step_containers(base::TimePoint now) {
     starting_ = true;
     for (const auto& name : due) slot_named(name)->starting = true;
     active_->spawn("start of " + pod_->metadata.name, strand_,
-                   [](std::shared_ptr<PodWorker> self, std::vector<std::string> names) -> Task<> { co_await self->start_containers(std::move(names)); }(
-                       shared_from_this(), std::move(due)));
+                   [](std::shared_ptr<PodWorker> self, std::vector<std::string> names) -> Task<> {
+                     co_await self->start_containers(std::move(names));
+                   }(shared_from_this(), std::move(due)));
   }
   return next;
 }

@@ -1,7 +1,7 @@
 // One pod on this node, from the first sight of its object to the last trace of it.
 //
-// Decides synchronously, acts asynchronously: step() compares what the pod should be with what is known of it and starts children (set up the
-// sandbox, start containers, stop them, tear down); each child changes the state and wakes the loop. All of it on one strand.
+// Decides synchronously, acts asynchronously: step() compares what the pod should be with what is known of it and starts children (set up
+// the sandbox, start containers, stop them, tear down); each child changes the state and wakes the loop. All of it on one strand.
 //
 //   preparing -> running -> stopping -> stopped -> gone
 #pragma once
@@ -16,6 +16,7 @@
 #include "agent/pods/backoff.h"
 #include "agent/pods/context.h"
 #include "agent/pods/probe.h"
+#include "agent/pods/room.h"
 #include "agent/volumes/volumes.h"
 #include "api/types/core_v1.h"
 #include "base/json.h"
@@ -39,7 +40,8 @@ struct PodView {
 
 class PodWorker : public std::enable_shared_from_this<PodWorker> {
  public:
-  PodWorker(PodContext& context, PodPtr pod);
+  // With a refusal it ends as Failed, without ever having run.
+  PodWorker(PodContext& context, PodPtr pod, std::optional<Refusal> refusal = {});
   ~PodWorker();
 
   // A sandbox that survived a restart of the agent. Before run().
@@ -53,8 +55,9 @@ class PodWorker : public std::enable_shared_from_this<PodWorker> {
   void update(PodPtr pod);
   void removed();  // the object has gone from the API
   void runtime_event(runtime::SandboxEvent event);
-  // Ends the pod as Failed with this reason.
-  void evict(std::string reason, std::string message);
+  // Ends the pod at once as Failed, Evicted; `pressure`: for the node's sake, not for a limit of its own.
+  void evict(std::string message, bool pressure);
+  void room_changed();  // a resize that waits for room is tried again
 
   const std::string& uid() const { return uid_; }
   const base::Executor& strand() const { return strand_; }  // where run() and stop() belong
@@ -67,7 +70,9 @@ class PodWorker : public std::enable_shared_from_this<PodWorker> {
   struct Slot {
     std::string name;
     Role role = Role::app;
-    std::shared_ptr<const api::core::Container> spec;
+    std::string target;  // ephemeral: the container whose processes it sees
+    std::shared_ptr<const api::core::Container> spec;     // with the resources that were granted
+    std::shared_ptr<const api::core::Container> planned;  // what the latest instance was given
     api::core::ContainerStatus status;
     std::string id;           // of the latest instance; empty: none yet
     int attempt = -1;         // of the latest instance
@@ -106,6 +111,7 @@ class PodWorker : public std::enable_shared_from_this<PodWorker> {
   Task<> set_up();
   Task<Result<>> try_set_up();
   Task<Result<>> attach_network();
+  Task<Result<>> mount_images(PodPtr pod);
   Task<> refresh_volumes();
   void watch_volumes();
   static Result<> write_pod_files(const PodContext& context, const std::string& dir, PodPtr pod, std::vector<std::string> ips, bool fresh);
@@ -121,6 +127,12 @@ class PodWorker : public std::enable_shared_from_this<PodWorker> {
   void mark_running(Slot& slot, base::WallTime since);
   void start_probes(Slot& slot);
   Task<> probe_loop(std::string name, std::string id, ProbeKind kind);
+
+  // worker_resize.cc
+  std::optional<base::TimePoint> step_resize(base::TimePoint now);
+  Task<> resize();
+  api::core::Pod allocated_pod() const;
+  static void show_resources(Slot& slot);
 
   // worker_stop.cc
   void begin_stop(base::Duration grace, std::string phase, std::string reason, std::string message);
@@ -159,6 +171,13 @@ class PodWorker : public std::enable_shared_from_this<PodWorker> {
   base::Duration grace_{};
   base::TimePoint stop_began_{};
   std::string final_phase_, final_reason_, final_message_;
+  bool disrupted_ = false;                 // by the node, which says so in a condition
+
+  bool resizing_ = false;
+  Refusal resize_refused_;                 // empty reason: none
+  std::string resize_error_;
+  base::TimePoint resize_not_before_{};
+  std::optional<runtime::Resources> pod_limits_;  // of the pod's group; absent: as an earlier process left it
 
   api::core::PodStatus status_;            // the latest made
   base::json::object sent_;                // what the API has, as far as we know

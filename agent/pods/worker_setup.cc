@@ -95,16 +95,23 @@ Task<Result<>> PodWorker::try_set_up() {
       for (const auto& s : pod->spec.securityContext->sysctls) spec.sysctls[s.name] = s.value;
     }
     spec.cgroup_parent = pod_cgroup(*pod);
-    spec.resources = pod_resources(*pod);
-    spec.labels = {{"uid", uid_}, {"namespace", pod->metadata.namespace_}, {"name", pod->metadata.name}, {"attempt", std::to_string(sandbox_attempt_)}};
+    // What was granted may be more or less than what the object asks for now.
+    spec.resources = pod_resources(allocated_pod());
+    spec.labels = {{"uid", uid_},
+                   {"namespace", pod->metadata.namespace_},
+                   {"name", pod->metadata.name},
+                   {"attempt", std::to_string(sandbox_attempt_)}};
     auto made = co_await context_.sandboxes.create(std::move(spec));
     if (!made) co_return std::unexpected(std::move(made).error());
     sandbox_ = std::move(*made);
   }
+  auto images = co_await mount_images(pod);
+  if (!images) co_return images;
   auto attached = co_await attach_network();
   if (!attached) co_return attached;
-  auto files = co_await base::offload(
-      [&context = context_, dir = volume_settings().pod_dir, pod, ips = ips_, fresh] { return write_pod_files(context, dir, pod, ips, fresh); });
+  auto files = co_await base::offload([&context = context_, dir = volume_settings().pod_dir, pod, ips = ips_, fresh] {
+    return write_pod_files(context, dir, pod, ips, fresh);
+  });
   if (!files) co_return files;
   for (;;) {
     uint64_t seen = fetched->done.version();
@@ -112,6 +119,26 @@ Task<Result<>> PodWorker::try_set_up() {
     co_await fetched->done.wait(seen);
   }
   co_return *fetched->result;
+}
+
+// Volumes that are images: pulled as those of containers are.
+Task<Result<>> PodWorker::mount_images(PodPtr pod) {
+  for (const auto& v : pod->spec.volumes) {
+    if (!v.image) continue;
+    auto as_container = std::make_shared<api::core::Container>();
+    as_container->name = v.name;
+    as_container->image = v.image->reference;
+    as_container->imagePullPolicy = v.image->pullPolicy;
+    auto image = co_await find_image(as_container);
+    if (!image)
+      co_return base::fail(image.error().code, "FailedMount",
+                           fmt::format("volume \"{}\": {}: {}", v.name, image.error().reason, image.error().message));
+    context_.images.touch((*image)->id);
+    CO_TRY(auto layers, context_.images.layers(**image));
+    auto mounted = co_await volumes_->mount_image(v.name, std::move(layers));
+    if (!mounted) co_return mounted;
+  }
+  co_return Result<>{};
 }
 
 Task<Result<>> PodWorker::attach_network() {
@@ -145,7 +172,8 @@ Task<Result<>> PodWorker::attach_network() {
   co_return Result<>{};
 }
 
-Result<> PodWorker::write_pod_files(const PodContext& context, const std::string& dir, PodPtr pod, std::vector<std::string> ips, bool fresh) {
+Result<> PodWorker::write_pod_files(const PodContext& context, const std::string& dir, PodPtr pod, std::vector<std::string> ips,
+                                    bool fresh) {
   CHECK_OK(base::make_dirs(dir, 0755));
   auto host_resolv = base::read_file("/etc/resolv.conf", 1 << 20);
   auto host_hosts = base::read_file("/etc/hosts", 1 << 20);

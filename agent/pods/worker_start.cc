@@ -39,7 +39,8 @@ class FetchedSource final : public EnvSource {
   }
 
  private:
-  static const std::map<std::string, std::string>* find(const std::map<std::string, std::map<std::string, std::string>>& in, const std::string& name) {
+  static const std::map<std::string, std::string>* find(const std::map<std::string, std::map<std::string, std::string>>& in,
+                                                        const std::string& name) {
     auto it = in.find(name);
     return it == in.end() ? nullptr : &it->second;
   }
@@ -67,8 +68,9 @@ Task<> PodWorker::start_containers(std::vector<std::string> names) {
   // Images are fetched side by side, containers started in order.
   for (const auto& name : names) {
     slot_named(name)->image.reset();
-    active_->spawn("image of " + name, strand_,
-                   [](std::shared_ptr<PodWorker> self, std::string n) -> Task<> { co_await self->ensure_image(std::move(n)); }(shared_from_this(), name));
+    active_->spawn("image of " + name, strand_, [](std::shared_ptr<PodWorker> self, std::string n) -> Task<> {
+      co_await self->ensure_image(std::move(n));
+    }(shared_from_this(), name));
   }
   for (const auto& name : names) {
     for (;;) {
@@ -94,7 +96,11 @@ Task<> PodWorker::ensure_image(std::string name) {
     const base::Error& e = found.error();
     s.not_before = s.pull.failed(now);
     set_waiting(s.status, e.reason, e.message);
-    event("Warning", "Failed", fmt::format("Error: {}", e.reason == "ErrImagePull" || e.reason == "InvalidImageName" || e.reason == "ErrImageNeverPull" ? e.reason : e.message), name);
+    event(
+        "Warning", "Failed",
+        fmt::format("Error: {}",
+                    e.reason == "ErrImagePull" || e.reason == "InvalidImageName" || e.reason == "ErrImageNeverPull" ? e.reason : e.message),
+        name);
     if (e.reason == "ErrImagePull") {
       // What users see while it waits for the next attempt.
       active_->spawn("back-off of " + name, strand_, [](std::shared_ptr<PodWorker> self, std::string n, std::string why) -> Task<> {
@@ -102,7 +108,8 @@ Task<> PodWorker::ensure_image(std::string name) {
         Slot* slot = self->slot_named(n);
         if (!slot || slot->starting || slot->running || !slot->status.state || !slot->status.state->waiting) co_return;
         if (slot->status.state->waiting->reason != "ErrImagePull") co_return;
-        set_waiting(slot->status, "ImagePullBackOff", fmt::format("Back-off pulling image \"{}\": ErrImagePull: {}", slot->spec->image, why));
+        set_waiting(slot->status, "ImagePullBackOff",
+                    fmt::format("Back-off pulling image \"{}\": ErrImagePull: {}", slot->spec->image, why));
         self->event("Normal", "BackOff", fmt::format("Back-off pulling image \"{}\"", slot->spec->image), n);
         self->wake();
       }(shared_from_this(), name, e.message));
@@ -115,8 +122,10 @@ Task<> PodWorker::ensure_image(std::string name) {
 Task<Result<runtime::ImagePtr>> PodWorker::find_image(std::shared_ptr<const api::core::Container> spec) {
   const std::string reference = spec->image;
   if (auto parsed = runtime::parse_image_reference(reference); !parsed) {
-    event("Warning", "InspectFailed", fmt::format("Failed to apply default image tag \"{}\": {}", reference, parsed.error().message), spec->name);
-    co_return base::fail(400, "InvalidImageName", fmt::format("Failed to apply default image tag \"{}\": {}", reference, parsed.error().message));
+    event("Warning", "InspectFailed", fmt::format("Failed to apply default image tag \"{}\": {}", reference, parsed.error().message),
+          spec->name);
+    co_return base::fail(400, "InvalidImageName",
+                         fmt::format("Failed to apply default image tag \"{}\": {}", reference, parsed.error().message));
   }
   std::string policy = pull_policy(*spec);
   auto present = context_.puller.find(reference);
@@ -125,8 +134,10 @@ Task<Result<runtime::ImagePtr>> PodWorker::find_image(std::shared_ptr<const api:
     co_return present;
   }
   if (policy == "Never") {
-    event("Warning", "ErrImageNeverPull", fmt::format("Container image \"{}\" is not present with pull policy of Never", reference), spec->name);
-    co_return base::fail(404, "ErrImageNeverPull", fmt::format("Container image \"{}\" is not present with pull policy of Never", reference));
+    event("Warning", "ErrImageNeverPull", fmt::format("Container image \"{}\" is not present with pull policy of Never", reference),
+          spec->name);
+    co_return base::fail(404, "ErrImageNeverPull",
+                         fmt::format("Container image \"{}\" is not present with pull policy of Never", reference));
   }
   std::vector<runtime::RegistryCredentials> credentials;
   std::string missing;
@@ -140,7 +151,8 @@ Task<Result<runtime::ImagePtr>> PodWorker::find_image(std::shared_ptr<const api:
   }
   if (!missing.empty()) {
     event("Warning", "FailedToRetrieveImagePullSecret",
-          fmt::format("Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.", missing), spec->name);
+          fmt::format("Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.", missing),
+          spec->name);
   }
   event("Normal", "Pulling", fmt::format("Pulling image \"{}\"", reference), spec->name);
   auto pulled = co_await context_.puller.pull(reference, std::move(credentials));
@@ -148,8 +160,9 @@ Task<Result<runtime::ImagePtr>> PodWorker::find_image(std::shared_ptr<const api:
     event("Warning", "Failed", fmt::format("Failed to pull image \"{}\": {}", reference, pulled.error().message), spec->name);
     co_return base::fail(pulled.error().code, "ErrImagePull", pulled.error().message);
   }
-  event("Normal", "Pulled", fmt::format("Successfully pulled image \"{}\" in {} ({} including waiting). Image size: {} bytes.", reference, pretty(pulled->pulling),
-                                        pretty(pulled->waiting), pulled->image->size),
+  event("Normal", "Pulled",
+        fmt::format("Successfully pulled image \"{}\" in {} ({} including waiting). Image size: {} bytes.", reference,
+                    pretty(pulled->pulling), pretty(pulled->waiting), pulled->image->size),
         spec->name);
   co_return pulled->image;
 }
@@ -182,15 +195,25 @@ Task<Result<runtime::ContainerSpec>> PodWorker::plan(std::string name, std::stri
     else if (!base::is_not_found(o.error())) co_return std::unexpected(std::move(o).error());
   }
   ContainerInputs in;
-  CO_TRY(in.environment, make_environment(*spec, source, context_.service_variables(pod->metadata.namespace_, pod->spec.enableServiceLinks.value_or(true))));
+  CO_TRY(
+      in.environment,
+      make_environment(*spec, source, context_.service_variables(pod->metadata.namespace_, pod->spec.enableServiceLinks.value_or(true))));
   if (!in.environment.skipped.empty()) {
     event("Warning", "InvalidEnvironmentVariableNames",
-          fmt::format("Keys [{}] were skipped since they are considered invalid environment variable names.", fmt::join(in.environment.skipped, ", ")), name);
+          fmt::format("Keys [{}] were skipped since they are considered invalid environment variable names.",
+                      fmt::join(in.environment.skipped, ", ")),
+          name);
   }
   CO_TRY(in.mounts, volumes_->mounts(*pod, *spec, in.environment.as_map()));
   CO_TRY(in.layers, context_.images.layers(*image));
   in.pod = pod.get();
   in.container = spec.get();
+  if (const std::string target = slot_named(name)->target; !target.empty()) {
+    Slot* other = slot_named(target);
+    if (!other || !other->running)
+      co_return base::fail(409, "CreateContainerError", fmt::format("the target container \"{}\" is not running", target));
+    in.pid_of = other->id;
+  }
   in.image = image;
   in.id = id;
   in.node_memory_bytes = context_.memory_bytes;
@@ -200,7 +223,11 @@ Task<Result<runtime::ContainerSpec>> PodWorker::plan(std::string name, std::stri
   in.hostname_file = dir + "/hostname";
   in.resolv_conf_file = dir + "/resolv.conf";
   in.termination_file = fmt::format("{}/containers/{}/{}", dir, name, id.substr(0, 8));
-  in.labels = {{"name", name}, {"attempt", std::to_string(attempt)}, {"uid", uid_}, {"namespace", pod->metadata.namespace_}, {"pod", pod->metadata.name},
+  in.labels = {{"name", name},
+               {"attempt", std::to_string(attempt)},
+               {"uid", uid_},
+               {"namespace", pod->metadata.namespace_},
+               {"pod", pod->metadata.name},
                {"termination", in.termination_file}};
   CO_TRY(SeccompChoice seccomp, seccomp_choice(*pod, *spec));
   auto prepared = co_await base::offload([file = in.termination_file, logs = log_dir() + "/" + name, profile = seccomp.localhost_profile,
@@ -221,6 +248,7 @@ Task<Result<runtime::ContainerSpec>> PodWorker::plan(std::string name, std::stri
 Task<> PodWorker::start_container(std::string name) {
   std::string id = base::hex_encode(base::random_bytes(32));
   int attempt = slot_named(name)->attempt + 1;
+  auto as_planned = slot_named(name)->spec;
   auto planned = co_await plan(name, id, attempt);
   if (!planned) {
     start_failed(*slot_named(name), planned.error());
@@ -238,6 +266,7 @@ Task<> PodWorker::start_container(std::string name) {
     s.attempt = attempt;
     s.log_path = log_path;
     s.termination_file = termination;
+    s.planned = as_planned;
     s.running = s.launching = true;
     s.started_at = base::Clock::now();
     if (s.status.state && s.status.state->terminated) {
@@ -296,7 +325,8 @@ Task<> PodWorker::start_container(std::string name) {
     if (!after.running || after.id != id) co_return;
     if (!hook) {
       event("Warning", "FailedPostStartHook", fmt::format("PostStartHook failed: {}", hook.error().message), name);
-      co_await stop_container(name, fmt::format("FailedPostStartHook"), std::chrono::seconds(pod_->spec.terminationGracePeriodSeconds.value_or(30)));
+      co_await stop_container(name, fmt::format("FailedPostStartHook"),
+                              std::chrono::seconds(pod_->spec.terminationGracePeriodSeconds.value_or(30)));
       co_return;
     }
   }
@@ -329,6 +359,7 @@ void PodWorker::mark_running(Slot& s, base::WallTime since) {
     s.started_at = base::Clock::now() - std::chrono::duration_cast<base::Duration>(base::WallClock::now() - since);
   }
   s.status.state.emplace().running.emplace().startedAt = base::rfc3339(since);
+  if (s.planned) show_resources(s);
   s.status.started = !s.spec->startupProbe;
   s.status.ready = s.status.started.value_or(false) && !s.spec->readinessProbe && s.role != Role::init;
   start_probes(s);
@@ -354,9 +385,13 @@ void PodWorker::start_probes(Slot& s) {
 
 Task<> PodWorker::probe_loop(std::string name, std::string id, ProbeKind kind) {
   auto spec = slot_named(name)->spec;
-  const api::core::Probe& probe = kind == ProbeKind::startup ? *spec->startupProbe : kind == ProbeKind::liveness ? *spec->livenessProbe : *spec->readinessProbe;
+  const api::core::Probe& probe = kind == ProbeKind::startup    ? *spec->startupProbe
+                                  : kind == ProbeKind::liveness ? *spec->livenessProbe
+                                                                : *spec->readinessProbe;
   ProbeTimes times = probe_times(probe);
-  Verdict initial = kind == ProbeKind::liveness ? Verdict::success : kind == ProbeKind::readiness && !slot_named(name)->status.ready ? Verdict::failure : Verdict::unknown;
+  Verdict initial = kind == ProbeKind::liveness                                       ? Verdict::success
+                    : kind == ProbeKind::readiness && !slot_named(name)->status.ready ? Verdict::failure
+                                                                                      : Verdict::unknown;
   ProbeState state(times, initial);
   // Our own runs of this very container only; a restart begins new loops.
   auto current = [&]() -> Slot* {
@@ -374,7 +409,8 @@ Task<> PodWorker::probe_loop(std::string name, std::string id, ProbeKind kind) {
     if (!s) co_return;
     if (result.verdict != Verdict::success) {
       bool failed = result.verdict == Verdict::failure;
-      event("Warning", "Unhealthy", fmt::format("{} probe {}: {}", probe_name(kind), failed ? "failed" : "errored", result.message.substr(0, 1024)), name);
+      event("Warning", "Unhealthy",
+            fmt::format("{} probe {}: {}", probe_name(kind), failed ? "failed" : "errored", result.message.substr(0, 1024)), name);
     }
     Verdict verdict = state.note(result.verdict);
     if (kind == ProbeKind::readiness) {
@@ -384,12 +420,15 @@ Task<> PodWorker::probe_loop(std::string name, std::string id, ProbeKind kind) {
         publish();
       }
     } else if (verdict == Verdict::failure) {
-      auto grace = std::chrono::seconds(probe.terminationGracePeriodSeconds.value_or(pod_->spec.terminationGracePeriodSeconds.value_or(30)));
+      auto grace = std::chrono::seconds(
+          probe.terminationGracePeriodSeconds.value_or(pod_->spec.terminationGracePeriodSeconds.value_or(30)));
       s->stopping = true;
-      std::string why = fmt::format("Container {} failed {} probe, will be restarted", name, kind == ProbeKind::startup ? "startup" : "liveness");
-      life_.spawn("stop of " + name, strand_, [](std::shared_ptr<PodWorker> self, std::string n, std::string w, base::Duration g) -> Task<> {
-        co_await self->stop_container(std::move(n), std::move(w), g);
-      }(shared_from_this(), name, why, grace));
+      std::string why = fmt::format("Container {} failed {} probe, will be restarted", name,
+                                    kind == ProbeKind::startup ? "startup" : "liveness");
+      life_.spawn("stop of " + name, strand_,
+                  [](std::shared_ptr<PodWorker> self, std::string n, std::string w, base::Duration g) -> Task<> {
+                    co_await self->stop_container(std::move(n), std::move(w), g);
+                  }(shared_from_this(), name, why, grace));
       co_return;
     } else if (kind == ProbeKind::startup && verdict == Verdict::success) {
       s->status.started = true;

@@ -1,4 +1,5 @@
-// What the API is told about a pod: made from the slots, written by one coroutine, only when it differs, coalesced while a write is under way.
+// What the API is told about a pod: made from the slots, written by one coroutine, only when it differs, coalesced while a write is under
+// way.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -35,13 +36,14 @@ api::core::PodStatus PodWorker::make_status() {
     s.podIPs = status_.podIPs;
   }
   for (const auto& slot : slots_) {
-    auto& list = slot.role == Role::app ? s.containerStatuses : slot.role == Role::ephemeral ? s.ephemeralContainerStatuses : s.initContainerStatuses;
+    auto& list = slot.role == Role::app         ? s.containerStatuses
+                 : slot.role == Role::ephemeral ? s.ephemeralContainerStatuses
+                                                : s.initContainerStatuses;
     list.push_back(slot.status);
     auto& c = list.back();
     if (c.started.has_value() == false) c.started = false;
     // An init container is ready when it has done its work.
     if (slot.role == Role::init) c.ready = c.state && c.state->terminated && c.state->terminated->exitCode == 0;
-    if (c.resources.has_value() == false && slot.running) c.resources = slot.spec->resources;
   }
   s.phase = pod_phase(*pod_, s);
   bool stopping = stage_ == Stage::stopping || stage_ == Stage::stopped || stage_ == Stage::gone;
@@ -50,7 +52,8 @@ api::core::PodStatus PodWorker::make_status() {
     s.reason = final_reason_;
     s.message = final_message_;
     // While containers are still being stopped the pod has not ended.
-    if (stage_ == Stage::stopping && final_reason_ != "DeadlineExceeded" && final_reason_ != "Evicted") s.phase = status_.phase == "Failed" ? "Failed" : s.phase;
+    if (stage_ == Stage::stopping && final_reason_ != "DeadlineExceeded" && final_reason_ != "Evicted")
+      s.phase = status_.phase == "Failed" ? "Failed" : s.phase;
   } else if (stopping && (stage_ == Stage::stopped || stage_ == Stage::gone)) {
     bool any = false, failed = false;
     for (const auto& c : s.containerStatuses) {
@@ -71,6 +74,16 @@ api::core::PodStatus PodWorker::make_status() {
   }
   bool running = std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.running; });
   set_conditions(*pod_, s, sandbox_ != nullptr && (ready_for_containers_ || running), now);
+  auto condition = [&](const char* type, std::string reason, std::string message) {
+    set_condition(s.conditions, type, true, std::move(reason), std::move(message), now, pod_->metadata.generation);
+  };
+  // A pod that named its node itself has passed no scheduler.
+  if (std::none_of(pod_->status.conditions.begin(), pod_->status.conditions.end(), [](const auto& c) { return c.type == "PodScheduled"; }))
+    condition("PodScheduled", "", "");
+  if (disrupted_) condition("DisruptionTarget", "TerminationByKubelet", final_message_);
+  std::erase_if(s.conditions, [](const auto& c) { return c.type == "PodResizePending" || c.type == "PodResizeInProgress"; });
+  if (!resize_refused_.reason.empty()) condition("PodResizePending", resize_refused_.reason, resize_refused_.message);
+  if (resizing_ || !resize_error_.empty()) condition("PodResizeInProgress", resize_error_.empty() ? "" : "Error", resize_error_);
   return s;
 }
 
@@ -136,8 +149,9 @@ Task<> PodWorker::write_status() {
     if (!patch.empty()) {
       api::WriteOptions options;
       options.subresource = "status";
-      auto r = co_await context_.client.patch(api::resource_of<api::core::Pod>(), api::ObjectKey{pod_->metadata.namespace_, pod_->metadata.name},
-                                              api::PatchType::strategic, std::move(patch), std::move(options));
+      auto r = co_await context_.client.patch(api::resource_of<api::core::Pod>(),
+                                              api::ObjectKey{pod_->metadata.namespace_, pod_->metadata.name}, api::PatchType::strategic,
+                                              std::move(patch), std::move(options));
       if (r) {
         sent_ = std::move(after);
         retry = 200ms;
@@ -172,9 +186,8 @@ Task<> PodWorker::status_written() {
 
 void PodWorker::event(std::string_view type, std::string_view reason, std::string message, const std::string& container) {
   auto about = api::reference_to(*pod_);
-  if (!container.empty()) {
-    const char* list = "containers";
-    if (Slot* s = slot_named(container)) list = s->role == Role::app ? "containers" : s->role == Role::ephemeral ? "ephemeralContainers" : "initContainers";
+  if (Slot* s = slot_named(container)) {
+    const char* list = s->role == Role::app ? "containers" : s->role == Role::ephemeral ? "ephemeralContainers" : "initContainers";
     about.fieldPath = fmt::format("spec.{}{{{}}}", list, container);
   }
   context_.events.record({"kubelet", context_.node_name}, std::move(about), type, reason, std::move(message));

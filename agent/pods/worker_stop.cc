@@ -21,7 +21,8 @@ void PodWorker::begin_stop(base::Duration grace, std::string phase, std::string 
     final_reason_ = std::move(reason);
     final_message_ = std::move(message);
   }
-  life_.spawn("stop of " + pod_->metadata.name, strand_, [](std::shared_ptr<PodWorker> self) -> Task<> { co_await self->stop_all(); }(shared_from_this()));
+  life_.spawn("stop of " + pod_->metadata.name, strand_,
+              [](std::shared_ptr<PodWorker> self) -> Task<> { co_await self->stop_all(); }(shared_from_this()));
 }
 
 Task<> PodWorker::stop_all() {
@@ -43,7 +44,8 @@ Task<> PodWorker::stop_all() {
                         }
                       } at_end{self, count};
                       auto gone_by = base::Clock::now() - self->stop_began_;
-                      auto left_of_grace = std::max<base::Duration>(self->grace_ - gone_by, self->grace_ > 0s ? base::Duration(1s) : base::Duration(0));
+                      auto left_of_grace = std::max<base::Duration>(self->grace_ - gone_by,
+                                                                    self->grace_ > 0s ? base::Duration(1s) : base::Duration(0));
                       co_await self->stop_container(n, fmt::format("Stopping container {}", n), left_of_grace);
                     }(shared_from_this(), name, left));
       }
@@ -104,7 +106,9 @@ Task<> PodWorker::stop_container(std::string name, std::string why, base::Durati
   else left = 0s;
   if (stage_ == Stage::stopping) left = std::min(left, std::max<base::Duration>(grace_, 0s));
   auto stopped = co_await sandbox_->stop(id, left);
-  if (!stopped) base::log::warn("agent", "stopping container {} of pod {}/{}: {}", name, pod_->metadata.namespace_, pod_->metadata.name, stopped.error().message);
+  if (!stopped)
+    base::log::warn("agent", "stopping container {} of pod {}/{}: {}", name, pod_->metadata.namespace_, pod_->metadata.name,
+                    stopped.error().message);
   // The event of its end may still be queued behind us.
   Slot* after = slot_named(name);
   if (after && after->running && after->id == id) {
@@ -123,18 +127,22 @@ Task<> PodWorker::tear_down() {
   if (sandbox) {
     auto gone = co_await sandbox->destroy();
     if (!gone) {
-      base::log::warn("agent", "removing the sandbox of pod {}/{}: {}", pod_->metadata.namespace_, pod_->metadata.name, gone.error().message);
+      base::log::warn("agent", "removing the sandbox of pod {}/{}: {}", pod_->metadata.namespace_, pod_->metadata.name,
+                      gone.error().message);
     } else {
       sandbox_ = nullptr;
     }
   }
   if (network::Pods* pods = context_.network(); pods && !pod_->spec.hostNetwork.value_or(false)) {
     auto detached = co_await base::offload([pods, id = uid_] { return pods->detach(id); });
-    if (!detached) base::log::warn("agent", "detaching pod {}/{}: {}", pod_->metadata.namespace_, pod_->metadata.name, detached.error().message);
+    if (!detached)
+      base::log::warn("agent", "detaching pod {}/{}: {}", pod_->metadata.namespace_, pod_->metadata.name, detached.error().message);
   }
   volumes_ = std::make_shared<PodVolumes>(context_.client, context_.objects, volume_settings());
   auto removed = co_await PodVolumes::remove(volume_settings());
-  if (!removed) base::log::warn("agent", "removing the volumes of pod {}/{}: {}", pod_->metadata.namespace_, pod_->metadata.name, removed.error().message);
+  if (!removed)
+    base::log::warn("agent", "removing the volumes of pod {}/{}: {}", pod_->metadata.namespace_, pod_->metadata.name,
+                    removed.error().message);
   ready_for_containers_ = false;
   publish();
 }
@@ -152,7 +160,8 @@ Task<> PodWorker::finish_deletion() {
       api::DeleteOptions options;
       options.grace_period_seconds = 0;
       options.uid = uid_;
-      auto r = co_await context_.client.remove(api::resource_of<api::core::Pod>(), api::ObjectKey{pod_->metadata.namespace_, pod_->metadata.name}, std::move(options));
+      auto r = co_await context_.client.remove(api::resource_of<api::core::Pod>(),
+                                               api::ObjectKey{pod_->metadata.namespace_, pod_->metadata.name}, std::move(options));
       // Another object of that name: ours is gone.
       if (r || r.error().code == 404 || r.error().code == 409) break;
       base::log::warn("agent", "deleting pod {}/{}: {}", pod_->metadata.namespace_, pod_->metadata.name, r.error().message);

@@ -90,6 +90,12 @@ base::Result<> give_to_group(const std::string& path, uint32_t gid) {
   return give_at(fd.get(), path, gid, 0);
 }
 
+bool is_mount_point(const std::string& path) {
+  struct stat here, parent;
+  std::string up = path.substr(0, path.rfind('/'));
+  return ::stat(path.c_str(), &here) == 0 && ::stat(up.c_str(), &parent) == 0 && here.st_dev != parent.st_dev;
+}
+
 void unmount_below(const std::string& directory) {
   std::ifstream in("/proc/self/mountinfo");
   std::vector<std::string> found;

@@ -61,8 +61,13 @@ struct Objects::State : std::enable_shared_from_this<Objects::State> {
       if (!w) {
         // The last handle ends the watch; that takes a task, because its coroutine has to end first.
         auto weak_state = weak_from_this();
-        w = std::shared_ptr<Watched<T>>(new Watched<T>(runtime, client, ns, name), [weak_state](Watched<T>* raw) {
+        w = std::shared_ptr<Watched<T>>(new Watched<T>(runtime, client, ns, name), [weak_state, key](Watched<T>* raw) {
           auto state = weak_state.lock();
+          if (state) {
+            std::scoped_lock held(state->mutex);
+            auto& all = state->template map<T>();
+            if (auto it = all.find(key); it != all.end() && it->second.expired()) all.erase(it);
+          }
           auto end = [](std::unique_ptr<Watched<T>> owned) -> Task<> { co_await owned->tasks.stop(); };
           if (state) state->tasks.spawn("end of a watch", end(std::unique_ptr<Watched<T>>(raw)));
           else delete raw;
@@ -116,7 +121,9 @@ Objects::~Objects() = default;
 Task<Result<Objects::ConfigMapPtr>> Objects::config_map(std::string ns, std::string name) {
   return state_->get<api::core::ConfigMap>(std::move(ns), std::move(name));
 }
-Task<Result<Objects::SecretPtr>> Objects::secret(std::string ns, std::string name) { return state_->get<api::core::Secret>(std::move(ns), std::move(name)); }
+Task<Result<Objects::SecretPtr>> Objects::secret(std::string ns, std::string name) {
+  return state_->get<api::core::Secret>(std::move(ns), std::move(name));
+}
 
 Objects::Handle Objects::watch_config_map(const std::string& ns, const std::string& name, std::function<void()> changed) {
   return state_->watch<api::core::ConfigMap>(ns, name, std::move(changed));

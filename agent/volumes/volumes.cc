@@ -12,6 +12,7 @@
 
 #include "agent/volumes/atomic_directory.h"
 #include "agent/volumes/host_path.h"
+#include "agent/volumes/image_volume.h"
 #include "api/quantity.h"
 #include "api/types/authentication_v1.h"
 #include "base/files.h"
@@ -56,12 +57,6 @@ std::optional<uint32_t> only_user(const api::core::Pod& pod) {
   return static_cast<uint32_t>(*common);
 }
 
-bool is_mount_point(const std::string& path) {
-  struct stat here, parent;
-  std::string up = path.substr(0, path.rfind('/'));
-  return ::stat(path.c_str(), &here) == 0 && ::stat(up.c_str(), &parent) == 0 && here.st_dev != parent.st_dev;
-}
-
 Result<> make_empty_dir(const std::string& path, bool memory, uint64_t size, std::optional<uint32_t> group) {
   CHECK_OK(base::make_dirs(path, 0700));
   if (memory && !is_mount_point(path)) {
@@ -80,7 +75,6 @@ std::string unsupported_kind(const api::core::Volume& v) {
   if (v.nfs) return "nfs";
   if (v.iscsi) return "iscsi";
   if (v.ephemeral) return "ephemeral";
-  if (v.image) return "image";
   if (v.fc) return "fc";
   if (v.gitRepo) return "gitRepo";
   return "of that type";
@@ -95,7 +89,7 @@ PodVolumes::PodVolumes(api::Client& client, Objects& objects, VolumeSettings set
 Task<Result<>> PodVolumes::setup_local(PodPtr pod) {
   auto group = fs_group(*pod);
   for (const auto& v : pod->spec.volumes) {
-    if (from_api(v)) continue;
+    if (from_api(v) || v.image) continue;
     if (v.hostPath) {
       auto r = co_await base::offload([path = v.hostPath->path, type = v.hostPath->type] { return check_host_path(path, type); });
       if (!r) co_return mount_error(v.name, r.error().message);
@@ -110,7 +104,7 @@ Task<Result<>> PodVolumes::setup_local(PodPtr pod) {
       if (!r) co_return mount_error(v.name, r.error().message);
       paths_[v.name] = path;
     } else {
-      bool nothing = !(v.csi || v.nfs || v.iscsi || v.ephemeral || v.image || v.fc || v.gitRepo || v.cephfs || v.rbd || v.cinder || v.glusterfs || v.azureDisk ||
+      bool nothing = !(v.csi || v.nfs || v.iscsi || v.ephemeral || v.fc || v.gitRepo || v.cephfs || v.rbd || v.cinder || v.glusterfs || v.azureDisk ||
                        v.azureFile || v.awsElasticBlockStore || v.gcePersistentDisk || v.vsphereVolume || v.portworxVolume || v.quobyte || v.scaleIO ||
                        v.storageos || v.flexVolume || v.flocker || v.photonPersistentDisk);
       if (!nothing) co_return mount_error(v.name, fmt::format("volumes {} are not supported by this node", unsupported_kind(v)));
@@ -121,6 +115,15 @@ Task<Result<>> PodVolumes::setup_local(PodPtr pod) {
       paths_[v.name] = path;
     }
   }
+  co_return Result<>{};
+}
+
+Task<Result<>> PodVolumes::mount_image(std::string name, std::vector<std::string> layers) {
+  std::string path = settings_.pod_dir + "/volumes/image~" + name;
+  auto r = co_await base::offload([path, layers = std::move(layers)] { return agent::mount_image(path, layers); });
+  if (!r) co_return mount_error(name, r.error().message);
+  paths_[name] = path;
+  read_only_.insert(name);
   co_return Result<>{};
 }
 

@@ -34,6 +34,8 @@ class PodVolumes {
 
   // What needs no API: emptyDir, hostPath. Errors say which volume and why (for a FailedMount event).
   Task<Result<>> setup_local(PodPtr pod);
+  // An image's layers, topmost first, as the volume of that name.
+  Task<Result<>> mount_image(std::string name, std::vector<std::string> layers);
   // configMap, secret, projected, downwardAPI, persistentVolumeClaim. Called again to refresh: only differences are written.
   Task<Result<>> setup_from_api(PodPtr pod, PodFacts facts);
   // Watches what setup_from_api reads (also what it could not find) and calls back on some strand.

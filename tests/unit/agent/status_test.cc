@@ -130,6 +130,19 @@ TEST_CASE("a status patch holds only what changed and nulls for what went") {
   CHECK(status_patch("u", after, after).empty());
 }
 
+TEST_CASE("a status patch says what is gone from lists that are merged by key") {
+  using base::json::object;
+  using base::json::array;
+  object waits{{"type", "Ready"}, {"status", "False"}, {"reason", "ContainersNotReady"}}, ready{{"type", "Ready"}, {"status", "True"}};
+  object other{{"type", "PodResizePending"}, {"status", "True"}};
+  object before{{"conditions", array{waits, other}}, {"podIPs", array{object{{"ip", "1.1.1.1"}}}}};
+  object after{{"conditions", array{ready}}, {"podIPs", array{object{{"ip", "2.2.2.2"}}}}};
+  CHECK(
+      status_patch("u", before, after) ==
+      R"({"metadata":{"uid":"u"},"status":{"conditions":[{"type":"Ready","status":"True","reason":null},{"type":"PodResizePending","$patch":"delete"}],)"
+      R"("podIPs":[{"ip":"2.2.2.2"},{"ip":"1.1.1.1","$patch":"delete"}]}})");
+}
+
 TEST_CASE("QoS classes and their cgroups") {
   auto p = pod("Always", {"a"});
   p.metadata.uid = "u";

@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "agent/node/local_storage.h"
 #include "agent/volumes/atomic_directory.h"
 #include "agent/volumes/host_path.h"
 #include "agent/volumes/payload.h"
@@ -141,4 +142,40 @@ TEST_CASE("giving to a group does not follow links") {
   CHECK(s.st_gid == 4321);
   ::stat((outside.path + "/secret").c_str(), &s);
   CHECK(s.st_gid != 4321);
+}
+
+TEST_CASE("what a pod takes of the disk is counted without following its links") {
+  Directory d;
+  auto volume = d.path + "/u/volumes/empty-dir~v";
+  CHECK(base::make_dirs(volume + "/deep/er", 0755));
+  std::ofstream(volume + "/deep/er/file") << std::string(300'000, 'x');
+  CHECK(::link((volume + "/deep/er/file").c_str(), (volume + "/again").c_str()) == 0);
+  CHECK(::symlink("/usr", (volume + "/elsewhere").c_str()) == 0);
+  CHECK(disk_usage(volume) >= 300'000);
+  CHECK(disk_usage(volume) < 400'000);
+  CHECK(disk_usage(volume + "/elsewhere") == 0);
+  CHECK(disk_usage(d.path + "/none") == 0);
+
+  auto pod = std::make_shared<api::core::Pod>();
+  pod->metadata.uid = "u";
+  auto& v = pod->spec.volumes.emplace_back();
+  v.name = "v";
+  v.emptyDir.emplace();
+  CHECK_FALSE(limits_storage(*pod));
+  v.emptyDir->sizeLimit = "200Ki";
+  CHECK(limits_storage(*pod));
+  PodView view;
+  view.pod = pod;
+  CHECK(exceeded_storage(view, d.path) == "Usage of EmptyDir volume \"v\" exceeds the limit \"200Ki\".");
+  v.emptyDir->sizeLimit = "1Mi";
+  CHECK_FALSE(exceeded_storage(view, d.path));
+  auto& c = pod->spec.containers.emplace_back();
+  c.name = "c";
+  c.resources.emplace().limits = {{"ephemeral-storage", "250Ki"}};
+  view.containers.emplace_back().name = "c";
+  view.containers[0].log_path = d.path + "/logs/0.log";
+  CHECK(exceeded_storage(view, d.path) == "Pod ephemeral local storage usage exceeds the total limit of containers 256000.");
+  CHECK(base::make_dirs(d.path + "/logs", 0755));
+  std::ofstream(view.containers[0].log_path) << std::string(300'000, 'x');
+  CHECK(exceeded_storage(view, d.path) == "Container c exceeded its local ephemeral storage limit \"250Ki\".");
 }
