@@ -1,36 +1,17 @@
 // Keys, signing requests and certificates, by OpenSSL.
-#include <openssl/bio.h>
 #include <openssl/ec.h>
-#include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <openssl/x509.h>
 
 #include <ctime>
-#include <memory>
 
 #include "agent/join.h"
+#include "base/openssl.h"
 
 namespace agent {
 
 namespace {
 
-template <auto F>
-struct Free {
-  template <class T>
-  void operator()(T* p) const {
-    F(p);
-  }
-};
-using Key = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
-using Request = std::unique_ptr<X509_REQ, Free<X509_REQ_free>>;
-using Certificate = std::unique_ptr<X509, Free<X509_free>>;
-using Bio = std::unique_ptr<BIO, Free<BIO_free_all>>;
-
-std::string text_of(BIO* bio) {
-  char* data = nullptr;
-  long n = BIO_get_mem_data(bio, &data);
-  return n > 0 ? std::string(data, static_cast<size_t>(n)) : std::string();
-}
+namespace ssl = base::openssl;
 
 int64_t unix_time(const ASN1_TIME* t) {
   std::tm tm{};
@@ -42,8 +23,8 @@ int64_t unix_time(const ASN1_TIME* t) {
 
 Result<SigningRequest> make_signing_request(const std::string& node_name) {
   auto failed = [] { return base::internal("making a key and signing request failed"); };
-  Key key(EVP_EC_gen("P-256"));
-  Request request(X509_REQ_new());
+  ssl::Key key(EVP_EC_gen("P-256"));
+  ssl::Request request(X509_REQ_new());
   if (!key || !request) return failed();
   X509_NAME* name = X509_REQ_get_subject_name(request.get());
   auto add = [&](const char* field, const std::string& value) {
@@ -51,17 +32,17 @@ Result<SigningRequest> make_signing_request(const std::string& node_name) {
   };
   if (!add("O", "system:nodes") || !add("CN", "system:node:" + node_name)) return failed();
   if (X509_REQ_set_pubkey(request.get(), key.get()) != 1 || X509_REQ_sign(request.get(), key.get(), EVP_sha256()) <= 0) return failed();
-  Bio key_out(BIO_new(BIO_s_mem())), request_out(BIO_new(BIO_s_mem()));
+  ssl::Bio key_out = ssl::writer(), request_out = ssl::writer();
   if (PEM_write_bio_PrivateKey(key_out.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1 ||
       PEM_write_bio_X509_REQ(request_out.get(), request.get()) != 1) {
     return failed();
   }
-  return SigningRequest{text_of(key_out.get()), text_of(request_out.get())};
+  return SigningRequest{ssl::text_of(key_out), ssl::text_of(request_out)};
 }
 
 Result<CertificateInfo> read_certificate(std::string_view pem) {
-  Bio in(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  Certificate c(PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr));
+  ssl::Bio in = ssl::reader(pem);
+  ssl::Certificate c(PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr));
   if (!c) return base::bad_request("not a PEM certificate");
   CertificateInfo info;
   char name[256] = {};

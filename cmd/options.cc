@@ -13,7 +13,7 @@ namespace cmd {
 namespace {
 
 constexpr unsigned kNode = kServer | kAgent;
-constexpr unsigned kAll = kServer | kAgent | kUninstall | kLocal;
+constexpr unsigned kAll = kServer | kAgent | kUninstall | kLocal | kToken;
 
 const Flag* find_flag(std::string_view name, unsigned scope) {
   for (const Flag& f : flags()) {
@@ -98,7 +98,7 @@ const std::vector<Flag>& flags() {
       {"cluster-dns", kServer, "address of the cluster's DNS, within the service CIDR", &Options::cluster_dns},
       {"cluster-domain", kServer, "domain of the cluster's names", &Options::cluster_domain},
       {"tls-san", kServer, "further names and addresses in the server certificate", nullptr, nullptr, nullptr, &Options::tls_san},
-      {"write-kubeconfig", kServer | kLocal, "where the administrator's kubeconfig is written", &Options::write_kubeconfig},
+      {"write-kubeconfig", kServer | kLocal | kToken, "where the administrator's kubeconfig is written", &Options::write_kubeconfig},
       {"write-kubeconfig-mode", kServer, "its mode, octal", &Options::write_kubeconfig_mode},
       {"disable-agent", kServer, "run no pods on this host", nullptr, nullptr, &Options::disable_agent},
       {"disable", kNode, "parts not to run: ingress, dns, servicelb, network-policy, overlay, services", nullptr, nullptr, nullptr, &Options::disable},
@@ -121,8 +121,22 @@ const std::vector<Flag>& flags() {
       {"audit-log-maxage", kServer, "days they are kept, 0: any time", nullptr, &Options::audit_log_maxage},
       {"event-rate-limit", kServer, "Events a second and at once: server, namespace, user, source-and-object", &Options::event_rate_limit},
       {"disable-secrets-encryption", kServer, "write Secrets in clear text", nullptr, nullptr, &Options::disable_encryption},
+      {"service-account-issuer", kServer, "issuer of ServiceAccount tokens; further ones are accepted (default: https://kubernetes.default.svc.<cluster-domain>)", nullptr, nullptr, nullptr, &Options::service_account_issuer},
+      {"service-account-jwks-uri", kServer, "where the issuer's discovery document says its keys are (default: below the issuer)", &Options::service_account_jwks_uri},
+      {"api-audiences", kServer, "audiences of tokens for the API (default: the issuers)", nullptr, nullptr, nullptr, &Options::api_audiences},
+      {"oidc-issuer-url", kServer, "https:// URL of an OpenID Connect provider whose users may sign in", &Options::oidc_issuer_url},
+      {"oidc-client-id", kServer, "audience that the provider's tokens must have", &Options::oidc_client_id},
+      {"oidc-username-claim", kServer, "claim that names the user", &Options::oidc_username_claim},
+      {"oidc-username-prefix", kServer, "put before user names; \"-\" for nothing (default: the issuer and \"#\", unless the claim is email)", &Options::oidc_username_prefix},
+      {"oidc-groups-claim", kServer, "claim that lists the user's groups", &Options::oidc_groups_claim},
+      {"oidc-groups-prefix", kServer, "put before the names of groups", &Options::oidc_groups_prefix},
+      {"oidc-required-claim", kServer, "claims a token must have, key=value", nullptr, nullptr, nullptr, &Options::oidc_required_claim},
+      {"oidc-signing-algs", kServer, "accepted signatures of tokens (default RS256)", nullptr, nullptr, nullptr, &Options::oidc_signing_algs},
+      {"oidc-ca-file", kServer, "PEM file of the CA of the provider (default: the host's)", &Options::oidc_ca_file},
       {"debug", kNode, "log more", nullptr, nullptr, &Options::debug},
       {"wait-ready", kLocal, "exit with 3 and print nothing unless the node is ready", nullptr, nullptr, &Options::wait_ready},
+      {"ttl", kToken, "life of a new token, such as 30m, 24h or 7d; 0: until it is deleted", &Options::ttl},
+      {"description", kToken, "what a new token is for", &Options::description},
       {"yes", kUninstall, "do not ask", nullptr, nullptr, &Options::yes},
   };
   return all;

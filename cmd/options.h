@@ -56,9 +56,24 @@ struct Options {
   bool debug = false;
   bool yes = false;
   bool wait_ready = false;
+  std::string ttl = "24h";
+  std::string description;
+  std::vector<std::string> service_account_issuer;
+  std::string service_account_jwks_uri;
+  std::vector<std::string> api_audiences;
+  std::string oidc_issuer_url;
+  std::string oidc_client_id;
+  std::string oidc_username_claim = "sub";
+  std::string oidc_username_prefix;
+  std::string oidc_groups_claim;
+  std::string oidc_groups_prefix;
+  std::vector<std::string> oidc_required_claim;
+  std::vector<std::string> oidc_signing_algs;
+  std::string oidc_ca_file;
 };
 
-enum Scope : unsigned { kServer = 1, kAgent = 2, kUninstall = 4, kLocal = 8 };  // kLocal: commands that read the data directory
+// kLocal: commands that read the data directory; kToken: `token`, which is one of them.
+enum Scope : unsigned { kServer = 1, kAgent = 2, kUninstall = 4, kLocal = 8, kToken = 16 };
 
 struct Flag {
   std::string_view name;  // without dashes: data-dir

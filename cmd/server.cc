@@ -55,6 +55,18 @@ server::ApiServerOptions api_options(const Options& o) {
   a.audit.log.max_age_days = positive(o.audit_log_maxage);
   a.token = o.token;
   a.agent_token = o.agent_token;
+  a.service_account_issuers = o.service_account_issuer;
+  a.service_account_jwks_uri = o.service_account_jwks_uri;
+  a.api_audiences = o.api_audiences;
+  a.oidc.issuer_url = o.oidc_issuer_url;
+  a.oidc.client_id = o.oidc_client_id;
+  a.oidc.username_claim = o.oidc_username_claim;
+  a.oidc.username_prefix = o.oidc_username_prefix;
+  a.oidc.groups_claim = o.oidc_groups_claim;
+  a.oidc.groups_prefix = o.oidc_groups_prefix;
+  a.oidc.required_claims = o.oidc_required_claim;
+  if (!o.oidc_signing_algs.empty()) a.oidc.signing_algs = o.oidc_signing_algs;
+  a.oidc.ca_file = o.oidc_ca_file;
   return a;
 }
 
@@ -125,6 +137,9 @@ class ServerProcess {
     c.cluster_cidr = options_.cluster_cidr;
     c.node_monitor_grace_period = std::chrono::seconds(options_.node_monitor_grace_period);
     c.root_ca_pem = api_->ca_pem();
+    c.secret_token = [api = api_.get()](const std::string& ns, const std::string& account, const std::string& uid, const std::string& secret) {
+      return api->secret_token(ns, account, uid, secret);
+    };
     c.disabled.insert(options_.disable.begin(), options_.disable.end());
     controllers_ = std::make_unique<server::Controllers>(runtime_, *controller_client_, std::move(c));
     controllers_->start();

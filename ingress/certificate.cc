@@ -1,39 +1,16 @@
 #include "ingress/certificate.h"
 
-#include <memory>
-
-#include <openssl/bio.h>
-#include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <openssl/x509.h>
 
 #include "base/bytes.h"
+#include "base/openssl.h"
 
 namespace ingress {
-namespace {
-
-template <auto F>
-struct Free {
-  template <class T>
-  void operator()(T* p) const {
-    F(p);
-  }
-};
-using KeyPtr = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
-using CertificatePtr = std::unique_ptr<X509, Free<X509_free>>;
-using BioPtr = std::unique_ptr<BIO, Free<BIO_free_all>>;
-
-std::string text_of(BIO* bio) {
-  char* data = nullptr;
-  long n = BIO_get_mem_data(bio, &data);
-  return {data, static_cast<size_t>(n)};
-}
-
-}  // namespace
+namespace ssl = base::openssl;
 
 base::Result<base::http::KeyPair> self_signed_certificate(const std::string& common_name) {
-  KeyPtr key(EVP_EC_gen("P-256"));
-  CertificatePtr certificate(X509_new());
+  ssl::Key key(EVP_EC_gen("P-256"));
+  ssl::Certificate certificate(X509_new());
   std::string random = base::random_bytes(8);
   uint64_t serial = 0;
   for (unsigned char c : random) serial = serial << 8 | c;
@@ -45,10 +22,10 @@ base::Result<base::http::KeyPair> self_signed_certificate(const std::string& com
     good = X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(common_name.data()), static_cast<int>(common_name.size()), -1, 0) == 1 &&
            X509_set_issuer_name(certificate.get(), name) == 1 && X509_sign(certificate.get(), key.get(), EVP_sha256()) > 0;
   }
-  BioPtr a(BIO_new(BIO_s_mem())), b(BIO_new(BIO_s_mem()));
+  ssl::Bio a = ssl::writer(), b = ssl::writer();
   if (!good || PEM_write_bio_X509(a.get(), certificate.get()) != 1 || PEM_write_bio_PrivateKey(b.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1)
     return base::internal("cannot make a certificate");
-  return base::http::KeyPair{text_of(a.get()), text_of(b.get())};
+  return base::http::KeyPair{ssl::text_of(a), ssl::text_of(b)};
 }
 
 }  // namespace ingress

@@ -101,6 +101,7 @@ class ReplayStream final : public Stream {
   std::string peer_address() const override { return stream_.peer_address(); }
   std::string local_address() const override { return stream_.local_address(); }
   const std::string& peer_certificate() const override { return stream_.peer_certificate(); }
+  bool peer_certificate_refused() const override { return stream_.peer_certificate_refused(); }
   std::string_view alpn() const override { return stream_.alpn(); }
   std::string_view sni() const override { return stream_.sni(); }
   int native_handle() const override { return used_ == first_.size() ? stream_.native_handle() : -1; }

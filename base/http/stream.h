@@ -35,6 +35,8 @@ class Stream {
   virtual std::string local_address() const = 0;
   // DER of the peer's verified TLS certificate; empty without one.
   virtual const std::string& peer_certificate() const = 0;
+  // The peer sent a certificate that did not verify: another CA's, expired, or not for a client.
+  virtual bool peer_certificate_refused() const { return false; }
   // ALPN protocol chosen ("h2", "http/1.1", or empty); SNI name the client sent.
   virtual std::string_view alpn() const { return {}; }
   virtual std::string_view sni() const { return {}; }

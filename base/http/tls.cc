@@ -1,38 +1,22 @@
 #include "base/http/tls.h"
 
-#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/x509.h>
 
 #include <fmt/format.h>
 
 #include "base/files.h"
 #include "base/http/tls_context.h"
+#include "base/openssl.h"
 
 namespace base::http {
 namespace {
 
-struct FreeBio {
-  void operator()(BIO* b) const { BIO_free(b); }
-};
-struct FreeX509 {
-  void operator()(X509* x) const { X509_free(x); }
-};
-struct FreeKey {
-  void operator()(EVP_PKEY* k) const { EVP_PKEY_free(k); }
-};
-using BioPtr = std::unique_ptr<BIO, FreeBio>;
-using X509Ptr = std::unique_ptr<X509, FreeX509>;
-using KeyPtr = std::unique_ptr<EVP_PKEY, FreeKey>;
-
-BioPtr reader(std::string_view pem) { return BioPtr(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()))); }
-
 int no_password(char*, int, int, void*) { return 0; }
 
 Result<> use_identity(SSL_CTX* ctx, const KeyPair& identity) {
-  BioPtr in = reader(identity.certificate_pem);
-  X509Ptr leaf(PEM_read_bio_X509(in.get(), nullptr, no_password, nullptr));
+  openssl::Bio in = openssl::reader(identity.certificate_pem);
+  openssl::Certificate leaf(PEM_read_bio_X509(in.get(), nullptr, no_password, nullptr));
   if (!leaf) return bad_request(fmt::format("no certificate in the PEM text: {}", openssl_errors()));
   if (SSL_CTX_use_certificate(ctx, leaf.get()) != 1) return bad_request(fmt::format("the certificate cannot be used: {}", openssl_errors()));
   while (X509* next = PEM_read_bio_X509(in.get(), nullptr, no_password, nullptr)) {
@@ -42,8 +26,8 @@ Result<> use_identity(SSL_CTX* ctx, const KeyPair& identity) {
     }
   }
   ERR_clear_error();
-  BioPtr key_in = reader(identity.key_pem);
-  KeyPtr key(PEM_read_bio_PrivateKey(key_in.get(), nullptr, no_password, nullptr));
+  openssl::Bio key_in = openssl::reader(identity.key_pem);
+  openssl::Key key(PEM_read_bio_PrivateKey(key_in.get(), nullptr, no_password, nullptr));
   if (!key) return bad_request(fmt::format("no private key in the PEM text: {}", openssl_errors()));
   if (SSL_CTX_use_PrivateKey(ctx, key.get()) != 1 || SSL_CTX_check_private_key(ctx) != 1)
     return bad_request(fmt::format("the private key does not belong to the certificate: {}", openssl_errors()));
@@ -52,10 +36,10 @@ Result<> use_identity(SSL_CTX* ctx, const KeyPair& identity) {
 
 // Adds every certificate of the bundle to the trusted ones; with `names` also to the list a server sends.
 Result<> trust(SSL_CTX* ctx, std::string_view pem, bool names) {
-  BioPtr in = reader(pem);
+  openssl::Bio in = openssl::reader(pem);
   X509_STORE* store = SSL_CTX_get_cert_store(ctx);
   int count = 0;
-  while (X509Ptr ca{PEM_read_bio_X509(in.get(), nullptr, no_password, nullptr)}) {
+  while (openssl::Certificate ca{PEM_read_bio_X509(in.get(), nullptr, no_password, nullptr)}) {
     X509_STORE_add_cert(store, ca.get());
     if (names) SSL_CTX_add_client_CA(ctx, ca.get());
     ++count;
@@ -123,8 +107,8 @@ int choose_certificate(SSL* ssl, int*, void* arg) {
   return SSL_TLSEXT_ERR_OK;
 }
 
-// A certificate that does not verify counts as none: the request then meets the same answer as one without credentials,
-// which tells the user more than a failed handshake. The result stays in the session, also across resumption.
+// A certificate that does not verify is handed up as refused: an answer with a status tells the user more than a failed
+// handshake. The result stays in the session, also across resumption.
 int accept_any(int, X509_STORE_CTX*) { return 1; }
 
 }  // namespace

@@ -122,6 +122,7 @@ struct Connection {
   bool ended = false, broken = false;
   Event written;
   std::string certificate;
+  bool certificate_refused = false;
 
   ~Connection() { SSL_free(ssl); }
 };
@@ -210,6 +211,7 @@ class TlsStream final : public Stream {
   std::string peer_address() const override { return c_->lower->peer_address(); }
   std::string local_address() const override { return c_->lower->local_address(); }
   const std::string& peer_certificate() const override { return c_->certificate; }
+  bool peer_certificate_refused() const override { return c_->certificate_refused; }
   std::string_view alpn() const override {
     const unsigned char* name = nullptr;
     unsigned length = 0;
@@ -344,7 +346,8 @@ Task<Result<std::unique_ptr<Stream>>> handshake(ConnectionPtr c, bool server, Du
   c->lower->set_read_deadline(std::nullopt);
   c->lower->set_write_deadline(std::nullopt);
   X509* peer = SSL_get0_peer_certificate(c->ssl);
-  if (peer != nullptr && SSL_get_verify_result(c->ssl) == X509_V_OK) {
+  c->certificate_refused = peer != nullptr && SSL_get_verify_result(c->ssl) != X509_V_OK;
+  if (peer != nullptr && !c->certificate_refused) {
     unsigned char* der = nullptr;
     int n = i2d_X509(peer, &der);
     if (n > 0) c->certificate.assign(reinterpret_cast<char*>(der), static_cast<size_t>(n));

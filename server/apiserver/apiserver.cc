@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
+#include <sys/inotify.h>
 
 #include <algorithm>
 #include <atomic>
@@ -9,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "base/bytes.h"
+#include "base/inotify.h"
 #include "base/log.h"
 #include "server/apiserver/admission/all.h"
 #include "server/apiserver/bootstrap/bootstrap.h"
@@ -40,6 +42,12 @@ std::vector<std::string> own_addresses() {
   }
   freeifaddrs(all);
   std::sort(out.begin(), out.end());
+  return out;
+}
+
+ServiceAccountTokenOptions token_options(const ApiServerOptions& o) {
+  ServiceAccountTokenOptions out{o.service_account_issuers, o.api_audiences, o.service_account_jwks_uri};
+  if (out.issuers.empty()) out.issuers.push_back("https://kubernetes.default.svc." + o.cluster_domain);
   return out;
 }
 
@@ -82,8 +90,10 @@ struct ApiServer::Impl {
   pki::ClusterPki pki;
   JoinTokens join_tokens;
   std::unique_ptr<ServiceAccountTokens> tokens;
+  std::unique_ptr<OidcProvider> provider;  // null without one
   std::unique_ptr<Authenticator> authenticator;
   std::unique_ptr<Operations> operations;
+  std::unique_ptr<CertificateSigner> signer;
   std::unique_ptr<Discovery> discovery;
   std::unique_ptr<OpenApiDocuments> openapi;
   std::unique_ptr<ResourceHandler> resource_handler;
@@ -143,6 +153,29 @@ struct ApiServer::Impl {
     }
   }
 
+  // Keys of ServiceAccount tokens that somebody rotates, adds or removes count at once.
+  static Task<> follow_keys(Impl& self) {
+    const std::string directory = self.tls_directory();
+    auto changes = co_await base::Inotify::open();
+    if (!changes || !(*changes)->add(directory, IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE)) {
+      base::log::warn("pki", "{} cannot be watched: keys that change there count after a restart", directory);
+      co_return;
+    }
+    for (;;) {
+      auto now = co_await base::offload([directory] { return pki::load_service_account_keys(directory); });
+      if (now && *now != self.pki.service_account) {
+        if (auto keys = JwtKeys::of_pem(now->private_key, now->public_keys)) {
+          self.tokens->use(std::move(*keys));
+          self.pki.service_account = std::move(*now);
+          base::log::info("pki", "the keys of service accounts have changed");
+        } else {
+          base::log::error("pki", "the keys of service accounts stay as they are: {}", keys.error().message);
+        }
+      }
+      if (!(co_await (*changes)->wait())) co_return;
+    }
+  }
+
   void assemble() {
     const std::string address = fmt::format("{}:{}", options.advertise_address, port);
     operations = std::make_unique<Operations>(registry, authorizer, *authenticator, *tokens);
@@ -175,10 +208,13 @@ Task<Result<>> ApiServer::start() {
   std::string directory = s.tls_directory();
   pki::ServerNames names = s.names();
   CO_TRY(s.pki, co_await base::offload([directory, names] { return pki::load_or_make(directory, names); }));
+  CO_TRY(JwtKeys keys, JwtKeys::of_pem(s.pki.service_account.private_key, s.pki.service_account.public_keys));
+  s.tokens = std::make_unique<ServiceAccountTokens>(s.store, std::move(keys), token_options(s.options));
+  if (!s.options.oidc.issuer_url.empty()) {
+    CO_TRY(s.provider, OidcProvider::make(s.options.oidc));
+  }
   CO_TRY(s.join_tokens, load_join_tokens(s.options.data_dir, s.options.token, s.options.agent_token, s.pki.ca.certificate_pem));
-  s.tokens = std::make_unique<ServiceAccountTokens>(s.store, JwtKeys(s.pki.service_account_key, s.pki.service_account_public),
-                                                    "https://kubernetes.default.svc." + s.options.cluster_domain);
-  s.authenticator = std::make_unique<Authenticator>(*s.tokens, s.store);
+  s.authenticator = std::make_unique<Authenticator>(*s.tokens, s.store, s.provider.get());
   s.port = s.options.port;
   if (s.options.listen) {
     CO_TRY(base::http::TlsContextPtr tls, s.tls_context());
@@ -198,8 +234,11 @@ Task<Result<>> ApiServer::start() {
   s.tasks.spawn("rbac", s.rbac.run());
   s.tasks.spawn("flow-control", flow::follow(s.store, client(UserInfo::controller("flow-control")), s.flow));
   s.tasks.spawn("event-expiry", expire_events(s.store));
-  s.tasks.spawn("csr-signer", sign_requests(s.store, client(UserInfo::controller("certificate-signer")), s.pki.ca));
+  s.signer = std::make_unique<CertificateSigner>(s.store, s.authorizer, client(UserInfo::controller("certificate-controller")), s.pki.ca);
+  s.tasks.spawn("csr-signer", s.signer->run());
   s.tasks.spawn("certificates", Impl::renew(s));
+  s.tasks.spawn("service-account-keys", Impl::follow_keys(s));
+  if (s.provider) s.tasks.spawn("oidc", s.provider->follow());
   s.front->set_ready(true);
   s.door = s.front.get();
   if (s.options.listen) base::log::info("apiserver", "listening on {}:{}", s.options.bind_address, s.port);
@@ -251,6 +290,9 @@ std::string ApiServer::kubeconfig(const std::string& host) const {
 }
 
 const std::string& ApiServer::ca_pem() const { return impl_->pki.ca.certificate_pem; }
+Result<std::string> ApiServer::secret_token(const std::string& ns, const std::string& account, const std::string& account_uid, const std::string& secret) const {
+  return impl_->tokens->issue_for_secret(ns, account, account_uid, secret);
+}
 std::string ApiServer::server_token() const { return full_token(impl_->pki.ca.certificate_pem, "server", impl_->join_tokens.server); }
 std::string ApiServer::agent_token() const { return full_token(impl_->pki.ca.certificate_pem, "agent", impl_->join_tokens.agent); }
 

@@ -21,6 +21,17 @@ namespace server {
 using base::Result;
 using base::Task;
 
+// Kubernetes' --oidc-* flags.
+struct OidcOptions {
+  std::string issuer_url, client_id;           // empty issuer: no provider
+  std::string username_claim = "sub";
+  std::string username_prefix;                 // empty: "<issuer>#" unless the claim is email; "-": none
+  std::string groups_claim, groups_prefix;
+  std::vector<std::string> required_claims;    // key=value
+  std::vector<std::string> signing_algs = {"RS256"};
+  std::string ca_file;                         // PEM; empty: the host's roots
+};
+
 struct ApiServerOptions {
   std::string data_dir = "/var/lib/appliance";
   std::string bind_address = "0.0.0.0";
@@ -34,6 +45,10 @@ struct ApiServerOptions {
   std::string cluster_domain = "cluster.local";
   int node_cidr_mask = 24;
   std::string token, agent_token;            // given secrets; empty: made on first start (agent_token: the same as token)
+  std::vector<std::string> service_account_issuers;  // the first issues tokens, all are accepted; empty: https://kubernetes.default.svc.<cluster_domain>
+  std::vector<std::string> api_audiences;            // empty: the issuers
+  std::string service_account_jwks_uri;              // in the discovery document; empty: below the issuer
+  OidcOptions oidc;
   uint16_t node_port_first = 30000, node_port_last = 32767;
   std::function<std::string(size_t)> name_suffix;  // what makes generated names unique; empty: at random
   unsigned max_requests = 600;               // requests that run at a time, shared out by priority (seats of API Priority and Fairness)
@@ -68,6 +83,8 @@ class ApiServer {
   // Admin kubeconfig (system:masters certificate) for https://<host>:<port>; empty host: 127.0.0.1.
   std::string kubeconfig(const std::string& host = {}) const;
   const std::string& ca_pem() const;
+  // A token without end for a Secret of type kubernetes.io/service-account-token.
+  Result<std::string> secret_token(const std::string& ns, const std::string& account, const std::string& account_uid, const std::string& secret) const;
   // Full form with the CA's hash (docs/design/join.md).
   std::string server_token() const;
   std::string agent_token() const;

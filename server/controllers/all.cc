@@ -20,6 +20,7 @@ struct Controllers::Impl {
              make_job,             make_cronjob,          make_endpointslices,   make_endpoints,
              make_node_lifecycle,  make_taint_eviction,   make_pod_gc,           make_load_balancer,
              make_garbage_collector, make_disruption,     make_resource_quota,   make_endpoint_mirror,
+             make_token_secrets,   make_token_cleaner,    make_certificate_cleaner,
          }) {
       Made c = make(context);
       bool off = options.disabled.contains(std::string(c->name()));

@@ -27,5 +27,8 @@ Made make_daemonset(Context&);
 Made make_statefulset(Context&);
 Made make_disruption(Context&);
 Made make_resource_quota(Context&);
+Made make_certificate_cleaner(Context&);
+Made make_token_cleaner(Context&);
+Made make_token_secrets(Context&);
 
 }  // namespace server::controllers

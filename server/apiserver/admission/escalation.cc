@@ -36,7 +36,7 @@ class Escalation final : public AdmissionPlugin {
     const std::string& resource = a.attempt.resource.resource;
     const UserInfo& user = *a.attempt.call.user;
     const bool role = resource == "roles" || resource == "clusterroles";
-    if (a.before && !changes(*a.object, *a.before, role)) co_return Result<>{};
+    if (a.before && only_collected(*a.object, *a.before)) co_return Result<>{};
     Access ask;
     ask.group = group;
     ask.version = "v1";
@@ -47,7 +47,11 @@ class Escalation final : public AdmissionPlugin {
       ask.ns = a.attempt.ns;
       ask.name = a.attempt.name;
       wanted = Rbac::parse_rules(base::find_array(*a.object, "rules"));
-      if (base::find_array(*a.object, "aggregationRule.clusterRoleSelectors")) wanted.push_back({{"*"}, {"*"}, {"*"}, {}, {}});
+      // Gathering may gather anything: who asks for it must hold everything.
+      if (gathers(*a.object) && !(a.before && same(*a.object, *a.before, "aggregationRule"))) {
+        wanted.push_back({{"*"}, {"*"}, {"*"}, {}, {}});
+        wanted.push_back({{"*"}, {}, {}, {}, {"*"}});
+      }
     } else {
       std::string role_name(base::get_string(*a.object, "roleRef.name"));
       bool cluster = base::get_string(*a.object, "roleRef.kind") != "Role";
@@ -73,12 +77,21 @@ class Escalation final : public AdmissionPlugin {
   }
 
  private:
-  static bool changes(const value& now, const value& before, bool role) {
-    auto differs = [&](std::string_view path) {
-      const value *a = base::find(now, path), *b = base::find(before, path);
-      return !a != !b || (a && *a != *b);
-    };
-    return role ? differs("rules") || differs("aggregationRule") : differs("subjects") || differs("roleRef");
+  static bool same(const value& now, const value& before, std::string_view path) {
+    const value *a = base::find(now, path), *b = base::find(before, path);
+    return !a == !b && (!a || *a == *b);
+  }
+  static bool gathers(const value& role) {
+    const base::json::array* selectors = base::find_array(role, "aggregationRule.clusterRoleSelectors");
+    return selectors && !selectors->empty();
+  }
+  // What the garbage collector does. Anything else counts as granting anew: a label alone can make a role part of another.
+  static bool only_collected(value now, value before) {
+    for (value* v : {&now, &before}) {
+      base::json::object& meta = metadata_of(v->as_object());
+      for (std::string_view field : {"finalizers", "ownerReferences", "managedFields", "resourceVersion", "generation"}) meta.erase(field);
+    }
+    return now == before;
   }
 
   base::Task<Result<>> denied_unless(const UserInfo& user, Access ask, Admit, base::Failure otherwise) {

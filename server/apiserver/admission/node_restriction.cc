@@ -28,6 +28,7 @@ class NodeRestriction final : public AdmissionPlugin {
     const std::string node = *node_of(*a.attempt.call.user);
     if (is_resource(a, "", "nodes")) co_return check_node(a, node);
     if (is_resource(a, "", "pods")) co_return check_pod(a, node);
+    if (is_resource(a, "storage.k8s.io", "csinodes") && a.attempt.name != node) co_return refuse(a, "can only access CSINode with the same name as the requesting node");
     if (is_resource(a, "coordination.k8s.io", "leases") && a.attempt.name != node) co_return refuse(a, "can only access node lease with the same name as the requesting node");
     co_return Result<>{};
   }

@@ -20,7 +20,7 @@ struct Access {
 
 struct Decision {
   bool allowed = false;
-  std::string reason;
+  std::string reason;  // of the permission, or of what went wrong in looking for one
 };
 
 // "pods is forbidden: User "x" cannot list resource "pods" in API group "" in the namespace "default"", as Kubernetes words it.

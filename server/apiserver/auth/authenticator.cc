@@ -1,35 +1,45 @@
 #include "server/apiserver/auth/authenticator.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "base/bytes.h"
-#include "base/time.h"
+#include "server/apiserver/auth/bootstrap_tokens.h"
 #include "server/apiserver/pki/certificate.h"
-#include "server/apiserver/registry/keys.h"
 
 namespace server {
 namespace {
 
-std::string_view bearer(const base::http::Headers& headers) {
+// The token of "Authorization: Bearer", or of the WebSocket subprotocol with which browsers send one.
+std::string bearer(const base::http::Headers& headers) {
   std::string_view v = headers.get("Authorization");
   constexpr std::string_view scheme = "Bearer ";
-  if (v.size() <= scheme.size()) return {};
-  for (size_t i = 0; i < scheme.size(); ++i)
-    if (std::tolower(static_cast<unsigned char>(v[i])) != std::tolower(static_cast<unsigned char>(scheme[i]))) return {};
-  v.remove_prefix(scheme.size());
-  while (!v.empty() && v.front() == ' ') v.remove_prefix(1);
-  return v;
+  auto same = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b)); };
+  if (v.size() > scheme.size() && std::equal(scheme.begin(), scheme.end(), v.begin(), same)) {
+    v.remove_prefix(scheme.size());
+    while (v.starts_with(' ')) v.remove_prefix(1);
+    return std::string(v.substr(0, v.find(' ')));
+  }
+  constexpr std::string_view prefix = "base64url.bearer.authorization.k8s.io.";
+  for (std::string_view line : headers.all("Sec-WebSocket-Protocol"))
+    for (size_t at = 0; (at = line.find(prefix, at)) != line.npos;) {
+      at += prefix.size();
+      if (auto token = base::base64url_decode(line.substr(at, line.find_first_of(", ", at) - at))) return std::move(*token);
+    }
+  return {};
 }
 
 }  // namespace
 
 UserPtr Authenticator::of_certificate(const std::string& der) const {
+  const base::WallTime now = base::WallClock::now();
   {
     std::scoped_lock lock(mutex_);
-    if (auto it = certificates_.find(der); it != certificates_.end()) return it->second;
+    if (auto it = certificates_.find(der); it != certificates_.end()) return it->second.until > now ? it->second.user : nullptr;
   }
   auto facts = pki::read_certificate_der(der);
-  if (!facts || facts->subject.common_name.empty()) return nullptr;
+  if (!facts || facts->subject.common_name.empty() || facts->not_after <= now) return nullptr;
   auto user = std::make_shared<UserInfo>();
   user->name = facts->subject.common_name;
   user->groups = facts->subject.organizations;
@@ -38,50 +48,59 @@ UserPtr Authenticator::of_certificate(const std::string& der) const {
   std::scoped_lock lock(mutex_);
   constexpr size_t most = 4096;
   if (certificates_.size() >= most) certificates_.clear();
-  certificates_[der] = user;
+  certificates_[der] = {user, facts->not_after};
   return user;
 }
 
-Result<ServiceAccountTokens::Verified> Authenticator::bootstrap_token(const std::string& token) const {
-  // id.secret of a Secret kube-system/bootstrap-token-<id>.
-  std::string id = token.substr(0, 6);
-  datastore::RecordPtr record = store_.get(object_key("", "secrets", "kube-system", "bootstrap-token-" + id));
-  auto secret = record ? base::parse_json(*record->value) : base::Result<base::json::value>(base::json::value());
-  auto field = [&](std::string_view name) {
-    const base::json::object* data = secret ? base::find_object(*secret, "data") : nullptr;
-    const base::json::value* v = data ? data->if_contains(name) : nullptr;
-    auto decoded = base::base64_decode(v && v->is_string() ? std::string_view(v->get_string()) : std::string_view());
-    return decoded ? *decoded : std::string();
-  };
-  std::string wanted = field("token-secret");
-  if (wanted.empty() || !base::equal_constant_time(wanted, token.substr(7)) || field("usage-bootstrap-authentication") != "true")
-    return base::unauthorized("invalid bearer token");
-  if (std::string expiry = field("expiration"); !expiry.empty())
-    if (auto t = base::parse_rfc3339(expiry); !t || *t <= base::WallClock::now()) return base::unauthorized("the bootstrap token has expired");
-  ServiceAccountTokens::Verified out;
-  out.user.name = "system:bootstrap:" + id;
-  out.user.groups = {"system:bootstrappers", "system:authenticated"};
+// Authenticators that know no audiences speak for the API server's.
+Result<std::vector<std::string>> Authenticator::own_audiences(const std::vector<std::string>& wanted) const {
+  std::vector<std::string> out;
+  for (const std::string& a : tokens_.audiences())
+    if (wanted.empty() || std::find(wanted.begin(), wanted.end(), a) != wanted.end()) out.push_back(a);
+  if (out.empty()) return base::unauthorized("token audiences do not include the one that is asked for");
   return out;
 }
 
-Result<ServiceAccountTokens::Verified> Authenticator::verify_token(const std::string& token, const std::vector<std::string>& audiences) const {
-  if (ServiceAccountTokens::looks_like(token)) return tokens_.verify(token, audiences);
-  if (token.size() == 23 && token[6] == '.') return bootstrap_token(token);
-  return base::unauthorized("invalid bearer token");
+Result<VerifiedToken> Authenticator::verify_own(const std::string& token, const std::vector<std::string>& audiences) const {
+  if (!is_bootstrap_token(token)) return tokens_.verify(token, audiences);
+  VerifiedToken out;
+  TRY(out.audiences, own_audiences(audiences));
+  TRY(out.user, bootstrap_user(store_, token));
+  return out;
+}
+
+Task<Result<VerifiedToken>> Authenticator::verify_token(std::string token, std::vector<std::string> audiences) const {
+  auto own = verify_own(token, audiences);
+  if (own || provider_ == nullptr) co_return own;
+  auto parsed = parse_jwt(token);
+  if (!parsed || !provider_->issued(*parsed)) co_return own;
+  VerifiedToken out;
+  CO_TRY(out.audiences, own_audiences(audiences));
+  CO_TRY(out.user, co_await provider_->verify(std::move(*parsed)));
+  co_return out;
 }
 
 Result<UserPtr> Authenticator::identify(base::http::Request& request) const {
-  if (const std::string& der = request.stream().peer_certificate(); !der.empty())
+  bool refused = request.stream().peer_certificate_refused();
+  if (const std::string& der = request.stream().peer_certificate(); !der.empty()) {
     if (UserPtr user = of_certificate(der)) return user;
-  std::string_view token = bearer(request.headers);
+    refused = true;
+  }
+  std::string token = bearer(request.headers);
   if (!token.empty()) {
-    auto verified = verify_token(std::string(token), {});
+    auto verified = verify_own(token, {});
     if (!verified) return base::unauthorized("Unauthorized");
     return std::make_shared<const UserInfo>(std::move(verified->user));
   }
-  if (request.headers.has("Authorization")) return base::unauthorized("Unauthorized");
+  if (refused) return base::unauthorized("Unauthorized");
   static const UserPtr anonymous = std::make_shared<const UserInfo>(UserInfo::anonymous());
   return anonymous;
+}
+
+Task<Result<UserPtr>> Authenticator::identify_elsewhere(base::http::Request& request) const {
+  auto verified = co_await verify_token(bearer(request.headers), {});
+  if (!verified) co_return base::unauthorized("Unauthorized");
+  co_return std::make_shared<const UserInfo>(std::move(verified->user));
 }
 
 Task<Result<UserPtr>> Authenticator::impersonate(UserPtr user, const base::http::Headers& headers, const Authorizer& authorizer) const {
@@ -130,11 +149,9 @@ Task<Result<UserPtr>> Authenticator::impersonate(UserPtr user, const base::http:
     for (const std::string& v : values) questions.push_back(ask("authentication.k8s.io", "userextras", key, "", v));
   for (Access& q : questions) CO_CHECK_OK(co_await authorizer.check(*user, q));
   if (account && wanted->groups.empty()) wanted->groups = {"system:serviceaccounts", "system:serviceaccounts:" + account_ns};
-  if (name == "system:anonymous") {
-    if (wanted->groups.empty()) wanted->groups.push_back("system:unauthenticated");
-  } else if (!wanted->in_group("system:authenticated")) {
-    wanted->groups.push_back("system:authenticated");
-  }
+  // Everybody is one or the other; who asks for the lesser gets it.
+  if (!wanted->in_group("system:unauthenticated") && !(name != "system:anonymous" && wanted->in_group("system:authenticated")))
+    wanted->groups.push_back(name == "system:anonymous" ? "system:unauthenticated" : "system:authenticated");
   co_return UserPtr(std::move(wanted));
 }
 

@@ -10,7 +10,7 @@ base::Task<Decision> Authorizer::decide(const UserInfo& user, Access access) con
     if (by_node.allowed) co_return by_node;
   }
   Decision by_role = rbac_.authorize(user, access);
-  if (!by_role.allowed) by_role.reason = by_node.reason;
+  if (!by_role.allowed && by_role.reason.empty()) by_role.reason = by_node.reason;
   co_return by_role;
 }
 

@@ -1,4 +1,5 @@
-// Compact JWTs signed with ES256 (RFC 7515, 7518, 7519). Only what the cluster itself issues is accepted: no other algorithm, no header tricks.
+// Compact JSON Web Tokens (RFC 7515, 7519): taken apart, verified against a set of keys, signed with the cluster's own. Only what asymmetric keys
+// sign is accepted; no header but "alg" and "kid" is heeded.
 #pragma once
 
 #include <string>
@@ -7,27 +8,42 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "server/apiserver/pki/signature.h"
 
 namespace server {
 
 using base::Result;
 
+// A token taken apart. Nothing in it is verified.
+struct Jwt {
+  std::string text;
+  size_t signed_bytes = 0;  // of text: header and claims as they were signed
+  std::string algorithm, key_id, signature;
+  base::json::value claims;
+  std::string_view issuer() const { return base::get_string(claims, "iss"); }
+};
+// 401 for what is not a token.
+Result<Jwt> parse_jwt(std::string_view text);
+
 class JwtKeys {
  public:
-  // public_keys: accepted, the first belongs to private_key.
-  JwtKeys(std::string private_key_pem, std::vector<std::string> public_keys);
+  JwtKeys() = default;
+  explicit JwtKeys(std::vector<pki::JwsKey> accepted) : keys_(std::move(accepted)) {}
+  // The private key signs; its public half and those of public_keys are accepted. A public key that cannot be read is logged and left out.
+  static Result<JwtKeys> of_pem(const std::string& private_key, const std::vector<std::string>& public_keys);
+
   Result<std::string> sign(const base::json::object& claims) const;
-  // Signature and form only; times and audiences are the caller's. 401 otherwise.
-  Result<base::json::object> verify(std::string_view token) const;
-  // JSON Web Key Set of the public keys.
+  // Whether one of the keys signed it: the one the token names, any when it names none of them. Times and audiences are the caller's.
+  bool verify(const Jwt& token) const;
+  bool has(std::string_view id) const;
+  bool empty() const { return keys_.empty(); }
+  // JSON Web Key Set of the public keys, and the algorithms they sign with.
   std::string jwks() const;
+  std::vector<std::string> algorithms() const;
 
  private:
-  struct Key {
-    std::string id, pem;
-  };
-  std::string private_key_;
-  std::vector<Key> keys_;
+  pki::JwsKey private_key_;
+  std::vector<pki::JwsKey> keys_;
 };
 
 }  // namespace server

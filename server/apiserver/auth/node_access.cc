@@ -25,7 +25,6 @@ const std::vector<PolicyRule>& fixed_rules() {
       {{"update", "patch"}, {"networking.k8s.io"}, {"ingresses/status"}, {}, {}},
       {read, {"node.k8s.io"}, {"runtimeclasses"}, {}, {}},
       {read, {"storage.k8s.io"}, {"csidrivers", "volumeattachments", "storageclasses"}, {}, {}},
-      {{"get", "list", "watch", "create", "update", "patch", "delete"}, {"storage.k8s.io"}, {"csinodes"}, {}, {}},
       {{"create", "update", "patch"}, core, {"nodes", "nodes/status", "events"}, {}, {}},
       {{"create", "update", "patch"}, {"events.k8s.io"}, {"events"}, {}, {}},
       {{"create", "delete"}, core, {"pods"}, {}, {}},
@@ -37,8 +36,15 @@ const std::vector<PolicyRule>& fixed_rules() {
   return rules;
 }
 
-// Whether any object below `v` has a member of that name with that text: references are `secretName`, `secretRef.name` and the like.
+// Whether the pod refers to the object of that name.
 bool refers(const value& pod, std::string_view resource, std::string_view name) {
+  if (resource == "resourceclaims") {
+    for (const char* list : {"spec.resourceClaims", "status.resourceClaimStatuses"})
+      if (const base::json::array* claims = base::find_array(pod, list))
+        for (const value& c : *claims)
+          if (base::get_string(c, "resourceClaimName") == name) return true;
+    return false;
+  }
   auto each_container = [&](auto f) {
     for (const char* list : {"spec.containers", "spec.initContainers", "spec.ephemeralContainers"})
       if (const base::json::array* a = base::find_array(pod, list))
@@ -88,6 +94,33 @@ base::Task<bool> any_pod(const datastore::Store& store, std::string ns, std::str
   co_return false;
 }
 
+std::string volume_of_claim(const datastore::Store& store, const std::string& ns, const std::string& claim) {
+  auto record = store.get(object_key("", "persistentvolumeclaims", ns, claim));
+  auto object = record ? base::parse_json(*record->value, 256) : base::Result<value>(value());
+  return object ? std::string(base::get_string(*object, "spec.volumeName")) : std::string();
+}
+
+// Whether the volume behind one of the pod's claims needs the Secret to be mounted.
+bool volume_refers(const datastore::Store& store, const value& pod, const std::string& ns, const std::string& secret) {
+  const base::json::array* volumes = base::find_array(pod, "spec.volumes");
+  if (!volumes) return false;
+  for (const value& v : *volumes) {
+    std::string claim(base::get_string(v, "persistentVolumeClaim.claimName"));
+    if (base::find(v, "ephemeral")) claim = fmt::format("{}-{}", base::get_string(pod, "metadata.name"), base::get_string(v, "name"));
+    if (claim.empty()) continue;
+    auto record = store.get(object_key("", "persistentvolumes", {}, volume_of_claim(store, ns, claim)));
+    auto volume = record ? base::parse_json(*record->value, 256) : base::Result<value>(value());
+    if (!volume) continue;
+    for (const char* path : {"csi.nodePublishSecretRef", "csi.nodeStageSecretRef", "csi.nodeExpandSecretRef", "iscsi.secretRef", "cephfs.secretRef", "rbd.secretRef", "flexVolume.secretRef",
+                             "scaleIO.secretRef", "storageos.secretRef"}) {
+      const value* reference = base::find(*volume, fmt::format("spec.{}", path));
+      if (reference && base::get_string(*reference, "name") == secret && base::get_string(*reference, "namespace", ns) == ns) return true;
+    }
+    if (base::get_string(*volume, "spec.azureFile.secretName") == secret && base::get_string(*volume, "spec.azureFile.secretNamespace", ns) == ns) return true;
+  }
+  return false;
+}
+
 base::Task<bool> ingress_uses(const datastore::Store& store, std::string ns, std::string secret) {
   auto all = co_await store.list(collection_prefix("networking.k8s.io", "ingresses", ns));
   if (!all) co_return false;
@@ -116,10 +149,13 @@ base::Task<Decision> node_access(const datastore::Store& store, std::string node
   const std::string name = a.name.empty() ? a.selected_name : a.name;
   Decision no{false, fmt::format("no relationship found between node '{}' and this object", node)};
   if (a.group.empty() && (a.resource == "secrets" || a.resource == "configmaps" || a.resource == "persistentvolumeclaims")) {
-    if (!reading || !a.subresource.empty()) co_return Decision{false, "can only read resources of this type"};
+    const bool grown = a.resource == "persistentvolumeclaims" && a.subresource == "status" && (a.verb == "get" || a.verb == "update" || a.verb == "patch");
+    if (!grown && (!reading || !a.subresource.empty())) co_return Decision{false, "can only read resources of this type"};
     if (name.empty()) co_return Decision{false, "can only read one named resource of this type at a time"};
     std::string resource = a.resource;
-    bool found = co_await any_pod(store, a.ns, node, [&](const value& pod) { return refers(pod, resource, name); });
+    bool found = co_await any_pod(store, a.ns, node, [&](const value& pod) {
+      return refers(pod, resource, name) || (resource == "secrets" && volume_refers(store, pod, a.ns, name));
+    });
     if (!found && resource == "secrets") found = co_await ingress_uses(store, a.ns, name);
     co_return found ? Decision{true, "referred to by a pod of the node"} : no;
   }
@@ -136,6 +172,14 @@ base::Task<Decision> node_access(const datastore::Store& store, std::string node
     if (!(a.subresource == "token" && a.verb == "create") && !(a.subresource.empty() && a.verb == "get")) co_return no;
     bool found = co_await any_pod(store, a.ns, node, [&](const value& pod) { return base::get_string(pod, "spec.serviceAccountName") == name; });
     co_return found ? Decision{true, "used by a pod of the node"} : no;
+  }
+  if (a.group == "resource.k8s.io" && a.resource == "resourceclaims" && a.subresource.empty() && a.verb == "get") {
+    bool found = co_await any_pod(store, a.ns, node, [&](const value& pod) { return refers(pod, "resourceclaims", name); });
+    co_return found ? Decision{true, "used by a pod of the node"} : no;
+  }
+  if (a.group == "storage.k8s.io" && a.resource == "csinodes" && a.subresource.empty() && a.verb != "list" && a.verb != "watch" && a.verb != "deletecollection") {
+    if (a.verb == "create" || name == node) co_return Decision{true, "its own CSINode"};
+    co_return Decision{false, "can only access CSINode with the same name as the requesting node"};
   }
   if (a.group == "coordination.k8s.io" && a.resource == "leases" && a.ns == "kube-node-lease") {
     if (a.verb == "create" || name == node) co_return Decision{true, "its own lease"};

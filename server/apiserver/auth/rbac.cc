@@ -93,25 +93,34 @@ void Rbac::put(const datastore::Record& record) {
   bindings_[key] = std::move(b);
 }
 
+// The rules of the role and of all it gathers, through roles that gather themselves.
+void Rbac::gather(const Role& role, std::vector<PolicyRule>& into, std::set<const Role*>& seen) const {
+  if (!seen.insert(&role).second) return;
+  // What a gathering role holds itself is what the aggregation controller has put there.
+  if (role.selectors.empty()) into.insert(into.end(), role.rules->begin(), role.rules->end());
+  for (const auto& [key, other] : roles_) {
+    if (!key.first.empty()) continue;
+    bool wanted = std::any_of(role.selectors.begin(), role.selectors.end(), [&](const auto& s) { return selects(s, other.labels); });
+    if (wanted) gather(other, into, seen);
+  }
+}
+
 void Rbac::publish() {
   auto next = std::make_shared<Snapshot>();
   for (const auto& [key, role] : roles_) {
-    Rules rules = role.rules;
-    if (!role.selectors.empty()) {
-      auto sum = std::make_shared<std::vector<PolicyRule>>(*role.rules);
-      for (const auto& [other_key, other] : roles_) {
-        if (!other_key.first.empty() || other_key == key) continue;
-        bool wanted = std::any_of(role.selectors.begin(), role.selectors.end(), [&](const auto& s) { return selects(s, other.labels); });
-        if (wanted) sum->insert(sum->end(), other.rules->begin(), other.rules->end());
-      }
-      rules = std::move(sum);
+    if (role.selectors.empty()) {
+      next->roles[key] = role.rules;
+      continue;
     }
-    next->roles[key] = std::move(rules);
+    auto sum = std::make_shared<std::vector<PolicyRule>>();
+    std::set<const Role*> seen;
+    gather(role, *sum, seen);
+    next->roles[key] = std::move(sum);
   }
   for (const auto& [key, b] : bindings_) {
     auto role = next->roles.find({b.role_ns, b.role});
-    if (role == next->roles.end()) continue;
-    for (const std::string& subject : b.subjects) next->by_subject[subject].push_back({b.ns, b.name, b.role, role->second});
+    Rules rules = role == next->roles.end() ? nullptr : role->second;
+    for (const std::string& subject : b.subjects) next->by_subject[subject].push_back({b.ns, b.name, b.role, rules, b.role_ns.empty()});
   }
   std::scoped_lock lock(mutex_);
   snapshot_ = std::move(next);
@@ -172,9 +181,16 @@ void Rbac::each_grant(const UserInfo& user, const std::string& ns, F f) const {
     if (!visit("G:" + g)) return;
 }
 
+std::string Rbac::problem(const Grant& g) { return fmt::format("{}.{} \"{}\" not found", g.of_cluster ? "clusterrole" : "role", group, g.role); }
+
 Decision Rbac::authorize(const UserInfo& user, const Access& access) const {
   Decision out;
+  std::string problems;
   each_grant(user, access.ns, [&](const Grant& g) {
+    if (!g.rules) {
+      problems += (problems.empty() ? "RBAC: " : ", ") + problem(g);
+      return true;
+    }
     for (const PolicyRule& rule : *g.rules)
       if (rule_allows(rule, access)) {
         out.allowed = true;
@@ -184,16 +200,21 @@ Decision Rbac::authorize(const UserInfo& user, const Access& access) const {
       }
     return true;
   });
+  if (!out.allowed) out.reason = std::move(problems);
   return out;
 }
 
-std::vector<PolicyRule> Rbac::rules_for(const UserInfo& user, const std::string& ns) const {
+std::vector<PolicyRule> Rbac::rules_for(const UserInfo& user, const std::string& ns, std::string* problems) const {
   std::vector<PolicyRule> out;
   if (user.in_group("system:masters")) {
     out.push_back({{"*"}, {"*"}, {"*"}, {}, {}});
     out.push_back({{"*"}, {}, {}, {}, {"*"}});
   }
   each_grant(user, ns, [&](const Grant& g) {
+    if (!g.rules) {
+      if (problems) *problems += (problems->empty() ? "" : "; ") + problem(g);
+      return true;
+    }
     out.insert(out.end(), g.rules->begin(), g.rules->end());
     return true;
   });

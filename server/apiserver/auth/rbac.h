@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -24,8 +25,8 @@ class Rbac {
   base::Task<> run();
 
   Decision authorize(const UserInfo& user, const Access& access) const;
-  // All rules that apply to the user in the namespace (empty: cluster-wide ones only).
-  std::vector<PolicyRule> rules_for(const UserInfo& user, const std::string& ns) const;
+  // All rules that apply to the user in the namespace (empty: cluster-wide ones only). `problems`: roles that are bound but do not exist, "; " between them.
+  std::vector<PolicyRule> rules_for(const UserInfo& user, const std::string& ns, std::string* problems = nullptr) const;
   // Rules of a role by reference; nullopt when it does not exist. `ns` empty: ClusterRole.
   std::optional<std::vector<PolicyRule>> role_rules(const std::string& ns, const std::string& name) const;
   static std::vector<PolicyRule> parse_rules(const base::json::array* rules);
@@ -44,14 +45,17 @@ class Rbac {
   };
   struct Grant {
     std::string ns, binding, role;
-    Rules rules;
+    Rules rules;  // null: there is no such role
+    bool of_cluster = false;
   };
+  static std::string problem(const Grant& grant);
   struct Snapshot {
     std::unordered_map<std::string, std::vector<Grant>> by_subject;
     std::map<std::pair<std::string, std::string>, Rules> roles;
   };
   void put(const datastore::Record& record);
   void publish();
+  void gather(const Role& role, std::vector<PolicyRule>& into, std::set<const Role*>& seen) const;
   std::shared_ptr<const Snapshot> snapshot() const;
   template <class F>
   void each_grant(const UserInfo& user, const std::string& ns, F f) const;

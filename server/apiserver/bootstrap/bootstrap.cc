@@ -4,8 +4,8 @@
 
 #include "base/log.h"
 #include "base/time.h"
-#include "server/apiserver/auth/rbac.h"
 #include "server/apiserver/bootstrap/default_roles.h"
+#include "server/apiserver/bootstrap/role_reconciliation.h"
 #include "server/apiserver/flow/defaults.h"
 #include "server/apiserver/registry/cidr.h"
 #include "server/apiserver/registry/keys.h"
@@ -55,8 +55,10 @@ class Batch {
 
   void replace(const ResourceInfo& r, const std::string& key, const datastore::RecordPtr& record, value live, std::string_view part, value now) {
     live.as_object()[part] = std::move(now);
-    writes_.push_back(object_write(r, key, live, record->revision));
+    put(r, key, record, std::move(live));
   }
+
+  void put(const ResourceInfo& r, const std::string& key, const datastore::RecordPtr& record, value now) { writes_.push_back(object_write(r, key, now, record->revision)); }
 
   const ResourceInfo* row(const value& v) const {
     auto [group, version] = api::split_api_version(base::get_string(v, "apiVersion"));
@@ -80,27 +82,20 @@ void add_namespaces(Batch& batch) {
                      {"status", object{{"phase", "Active"}}}});
 }
 
-// Default roles lacking rules of this version get them; nothing is taken away.
+// Those that exist get back what they lack.
 void add_roles(Batch& batch) {
   for (object& o : default_roles()) {
-    value v(o);
-    if (batch.add(v)) continue;
-    const ResourceInfo* r = batch.row(v);
+    if (batch.add(value(o))) continue;
+    const ResourceInfo* r = batch.row(value(o));
     if (!r) continue;
-    std::string key = r->key({}, text_of(metadata_of(o), "name"));
+    const std::string ns(text_of(metadata_of(o), "namespace")), key = r->key(ns, text_of(metadata_of(o), "name"));
     datastore::RecordPtr record = batch.store().get(key);
     auto live = record ? base::parse_json(*record->value, 256) : base::Result<value>(base::internal("gone"));
     if (!live) continue;
-    if (const object* a = base::find_object(*live, "metadata.annotations"); a && text_of(*a, "rbac.authorization.kubernetes.io/autoupdate") == "false") continue;
-    if (text_of(o, "kind") != "ClusterRole") continue;
-    const array* have = base::find_array(*live, "rules");
-    std::vector<PolicyRule> owned = Rbac::parse_rules(have);
-    array now = have ? *have : array();
-    for (const value& wanted : v.as_object()["rules"].as_array()) {
-      array one{wanted};
-      if (!rules_cover(owned, Rbac::parse_rules(&one).front())) now.push_back(wanted);
-    }
-    if (!have || now.size() != have->size()) batch.replace(*r, key, record, std::move(*live), "rules", std::move(now));
+    auto now = reconcile_role(o, live->get_object());
+    if (!now) continue;
+    if (now->replaced) fill_new(metadata_of(now->object), ns, r->has_generation);
+    batch.put(*r, key, record, value(std::move(now->object)));
   }
 }
 

@@ -158,6 +158,7 @@ Task<> Front::serve(Exchange& x, std::optional<audit::Entry>& entry) {
   const bool streams = Connect::handles(x.info) || path.starts_with("/openapi/") || path == "/metrics" || Health::handles(path);
   if (output) x.output = *output;
   auto user = p_.authenticator.identify(x.request);
+  if (!user && p_.authenticator.has_provider()) user = co_await p_.authenticator.identify_elsewhere(x.request);
   if (!user) {
     metrics_.unauthenticated.fetch_add(1, std::memory_order_relaxed);
     static const auto nobody = std::make_shared<const UserInfo>();
@@ -268,15 +269,14 @@ Task<> Front::non_resource(Exchange& x) {
   if (i.path == "/openid/v1/jwks") {
     std::string keys = p_.tokens.jwks();
     x.response.headers.set("Content-Type", "application/jwk-set+json");
+    x.response.headers.set("Cache-Control", "public, max-age=3600");
     co_await x.response.send(keys);
     co_return;
   }
-  if (i.path == "/.well-known/openid-configuration")
-    co_return co_await send_json(x, 200, base::to_text(object{{"issuer", p_.tokens.issuer()},
-                                                             {"jwks_uri", p_.tokens.issuer() + "/openid/v1/jwks"},
-                                                             {"response_types_supported", array{"id_token"}},
-                                                             {"subject_types_supported", array{"public"}},
-                                                             {"id_token_signing_alg_values_supported", array{"ES256"}}}));
+  if (i.path == "/.well-known/openid-configuration") {
+    x.response.headers.set("Cache-Control", "public, max-age=3600");
+    co_return co_await send_json(x, 200, p_.tokens.discovery());
+  }
   if (first.empty()) {
     array paths;
     for (const char* p : {"/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"})

@@ -78,6 +78,7 @@ bool Operations::restrict_change(const std::string& subresource, object& now, co
     const value* status = now.if_contains("status");
     static const object none;
     keep(part(result, "status"), status && status->is_object() ? status->get_object() : none, "conditions");
+    keep(result, now, "metadata");
   } else if (subresource == "ephemeralcontainers") {
     keep(part(result, "spec"), part(now, "spec"), "ephemeralContainers");
   } else if (subresource == "resize") {

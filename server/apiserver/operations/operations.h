@@ -57,6 +57,8 @@ class Operations {
   Task<Result<Reply>> bind(Target target, Call& call, base::json::value binding);
   Task<Result<Reply>> evict(Target target, Call& call, base::json::value eviction);
   Task<Result<Reply>> request_token(Target target, Call& call, base::json::value request);
+  Result<base::json::value> bind_token(const Target& target, const base::json::value& request, TokenGrant& grant) const;
+  Task<Result<>> check_node_token(std::string node, TokenGrant grant, base::json::value pod, Call& call) const;
   Task<Result<Reply>> review(Target target, Call& call, base::json::value review);
   Task<Result<Reply>> review_token(base::json::value review);
   Task<Result<Reply>> review_access(Target target, Call& call, base::json::value review);

@@ -24,6 +24,7 @@ struct Profile {
   Subject subject;
   std::vector<std::string> dns_names, ip_addresses;
   bool server = false, client = false, authority = false;
+  bool key_encipherment = false;
   std::chrono::seconds validity = std::chrono::hours(24 * 365);
   // Beginning in the past, for clocks that differ.
   std::chrono::seconds backdate = std::chrono::minutes(5);
@@ -60,13 +61,5 @@ Result<CertificateFacts> read_certificate_der(std::string_view der);
 Result<RequestFacts> read_request(std::string_view pem);
 // A certificate request of a key, for tests and for renewal in process.
 Result<std::string> make_request(const std::string& private_key_pem, const Subject& subject);
-
-// ES256 (RFC 7518): 64 raw bytes r || s.
-Result<std::string> sign_es256(const std::string& private_key_pem, std::string_view data);
-bool verify_es256(const std::string& public_key_pem, std::string_view data, std::string_view signature);
-struct PublicPoint {
-  std::string x, y;  // 32 bytes each
-};
-Result<PublicPoint> public_point(const std::string& public_key_pem);
 
 }  // namespace server::pki

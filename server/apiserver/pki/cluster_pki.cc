@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
 #include "base/files.h"
 #include "base/log.h"
 
@@ -51,7 +52,7 @@ Result<KeyPair> ensure(const std::string& path, const KeyPair& ca, const Profile
   return pair;
 }
 
-std::vector<std::string> older_public_keys(const std::string& directory) {
+std::vector<std::string> further_public_keys(const std::string& directory) {
   std::vector<std::string> out;
   if (DIR* d = opendir(directory.c_str())) {
     while (dirent* e = readdir(d)) {
@@ -61,10 +62,32 @@ std::vector<std::string> older_public_keys(const std::string& directory) {
     }
     closedir(d);
   }
+  std::sort(out.begin(), out.end());
   return out;
 }
 
 }  // namespace
+
+Result<ServiceAccountKeys> load_service_account_keys(const std::string& directory) {
+  ServiceAccountKeys out;
+  TRY(out.private_key, base::read_file(directory + "/service-account.key"));
+  out.public_keys = further_public_keys(directory);
+  return out;
+}
+
+Result<std::string> rotate_service_account_key(const std::string& directory) {
+  const std::string path = directory + "/service-account.key";
+  TRY(std::string before, base::read_file(path));
+  TRY(std::string before_public, public_key_of(before));
+  std::string time = base::now_rfc3339();
+  std::erase_if(time, [](char c) { return c == '-' || c == ':'; });
+  std::string kept = "service-account." + time + "-" + base::random_suffix(4) + ".pub";
+  // First what is accepted, then what signs: no token is ever without its key.
+  CHECK_OK(base::write_file_atomic(directory + "/" + kept, before_public, 0600));
+  TRY(std::string key, make_key());
+  CHECK_OK(base::write_file_atomic(path, key, 0600));
+  return kept;
+}
 
 Result<ClusterPki> load_or_make(const std::string& directory, const ServerNames& names) {
   CHECK_OK(base::make_dirs(directory, 0700));
@@ -95,10 +118,7 @@ Result<ClusterPki> load_or_make(const std::string& directory, const ServerNames&
     TRY(std::string key, make_key());
     CHECK_OK(base::write_file_atomic(sa, key, 0600));
   }
-  TRY(out.service_account_key, base::read_file(sa));
-  TRY(std::string current, public_key_of(out.service_account_key));
-  out.service_account_public = older_public_keys(directory);
-  out.service_account_public.insert(out.service_account_public.begin(), current);
+  TRY(out.service_account, load_service_account_keys(directory));
   return out;
 }
 

@@ -45,6 +45,10 @@ class Secret final : public Strategy {
     else if (type == "kubernetes.io/dockerconfigjson") need({".dockerconfigjson"});
     else if (type == "kubernetes.io/dockercfg") need({".dockercfg"});
     else if (type == "kubernetes.io/ssh-auth") need({"ssh-privatekey"});
+    constexpr std::string_view account = "kubernetes.io/service-account.name";
+    const value* notes = type == "kubernetes.io/service-account-token" ? metadata_of(o).if_contains("annotations") : nullptr;
+    if (type == "kubernetes.io/service-account-token" && (!notes || !notes->is_object() || text_of(notes->get_object(), account).empty()))
+      causes.push_back(required("metadata.annotations[" + std::string(account) + "]"));
   }
 };
 

@@ -70,7 +70,7 @@ TEST_CASE("TLS carries data of any size both ways and ends cleanly") {
   run_to_end(runtime, run(runtime, ca));
 }
 
-TEST_CASE("a client certificate of the right CA is handed up, another counts as none") {
+TEST_CASE("a client certificate of the right CA is handed up, another is said to be refused") {
   Runtime runtime(2);
   auto run = [](Runtime& rt) -> Task<> {
     Authority ca = make_authority("ca"), other = make_authority("other");
@@ -82,9 +82,12 @@ TEST_CASE("a client certificate of the right CA is handed up, another counts as 
     co_await shake(rt, bad, server, client_context(ca, other.issue("admin", true)), "10.0.0.1");
     REQUIRE(bad.server);
     CHECK((*bad.server)->peer_certificate().empty());
+    CHECK((*bad.server)->peer_certificate_refused());
+    CHECK_FALSE((*good.server)->peer_certificate_refused());
     co_await shake(rt, none, server, client_context(ca), "10.0.0.1");
     REQUIRE(none.server);
     CHECK((*none.server)->peer_certificate().empty());
+    CHECK_FALSE((*none.server)->peer_certificate_refused());
   };
   run_to_end(runtime, run(runtime));
 }

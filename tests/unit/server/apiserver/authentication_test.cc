@@ -32,6 +32,34 @@ TEST_CASE("a service account's token works while what it is bound to lives, for 
   }, true);
 }
 
+TEST_CASE("a certificate of another CA is refused, nobody in particular is not") {
+  with_cluster([](Cluster c) -> Task<> {
+    auto other = *server::pki::make_authority("other", std::chrono::hours(1));
+    auto foreign = *server::pki::client_pair(other, {"root", {"system:masters"}});
+    Http stranger(c, foreign), nobody(c);
+    CHECK((co_await stranger.get("/version")).status == 401);
+    CHECK((co_await nobody.get("/version")).status == 200);
+    CHECK((co_await nobody.get("/api")).status == 403);
+    CHECK((co_await nobody.get("/openid/v1/jwks")).status == 403);
+    // A token speaks for itself.
+    co_await default_account(c);
+    api::WriteOptions token;
+    token.subresource = "token";
+    auto made = co_await c.admin->create(serviceaccounts, {"default", "default"}, R"({"spec":{}})", token);
+    REQUIRE(made);
+    std::vector<std::pair<std::string, std::string>> header = {{"Authorization", "bearer " + text(parse(*made), "status.token")}};
+    CHECK((co_await stranger.get("/version", header)).status == 200);
+    auto keys = co_await nobody.get("/openid/v1/jwks", header);
+    CHECK(keys.status == 200);
+    CHECK(keys.headers.get("Content-Type") == "application/jwk-set+json");
+    CHECK(text(keys.json(), "keys").empty());
+    auto about = co_await nobody.get("/.well-known/openid-configuration", header);
+    CHECK(text(about.json(), "issuer") == "https://kubernetes.default.svc.cluster.local");
+    CHECK((co_await nobody.get("/version", {{"Authorization", "Bearer nonsense"}})).status == 401);
+    CHECK((co_await nobody.get("/version", {{"Authorization", "Basic YTpi"}})).status == 200);
+  }, true);
+}
+
 TEST_CASE("impersonation needs the right to it") {
   with_cluster([](Cluster c) -> Task<> {
     Http root(c, certificate(c, "root", {"system:masters"})), bob(c, certificate(c, "bob", {}));

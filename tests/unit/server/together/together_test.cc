@@ -115,6 +115,7 @@ void with_world(std::function<Task<>(World&)> body) {
     scheduler.start();
     co_await w.create(node("n1"));
     co_await w.create(node("n2"));
+    co_await w.until("there is an account for pods", [&]() -> Task<bool> { co_return (co_await api::get<core::ServiceAccount>(*w.client, {"default", "default"})).has_value(); });
     co_await body(w);
     co_await scheduler.stop();
     co_await controllers.stop();
