@@ -291,3 +291,38 @@ TEST_CASE("events of the newer group are the same objects") {
     CHECK(list->items.size() == 1);
   });
 }
+
+TEST_CASE("who reads an autoscaler as v1 and writes it back loses nothing of v2") {
+  with_cluster([](Cluster c) -> Task<> {
+    const api::Resource v1{"autoscaling", "v1", "horizontalpodautoscalers"}, v2{"autoscaling", "v2", "horizontalpodautoscalers"};
+    const std::string target = R"("scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"d"})";
+    const std::string body = R"({"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{)" + target +
+                             R"(,"maxReplicas":3,"metrics":[{"type":"Resource","resource":{"name":"memory","target":{"type":"Utilization","averageUtilization":70}}},)"
+                             R"({"type":"Resource","resource":{"name":"cpu","target":{"type":"Utilization","averageUtilization":50}}}],)"
+                             R"("behavior":{"scaleDown":{"stabilizationWindowSeconds":60}}}})";
+    auto made = co_await c.admin->create(v2, {"default", ""}, body);
+    REQUIRE(made);
+    value before = parse(*made);
+    auto old = co_await c.admin->get(v1, {"default", "h"});
+    REQUIRE(old);
+    value v = parse(*old);
+    CHECK(base::get_int(v, "spec.targetCPUUtilizationPercentage") == 50);
+    CHECK(!base::find(v, "spec.metrics"));
+    CHECK(!base::find(v, "spec.behavior"));
+    // As it is: no change at all.
+    auto same = co_await c.admin->update(v1, {"default", "h"}, base::to_text(v));
+    REQUIRE(same);
+    CHECK(text(parse(*same), "metadata.resourceVersion") == text(before, "metadata.resourceVersion"));
+    base::make_object(v, "spec")["maxReplicas"] = 5;
+    base::make_object(v, "spec")["targetCPUUtilizationPercentage"] = 60;
+    CHECK((co_await c.admin->update(v1, {"default", "h"}, base::to_text(v))));
+    value now = parse(*co_await c.admin->get(v2, {"default", "h"}));
+    CHECK(base::get_int(now, "spec.maxReplicas") == 5);
+    CHECK(base::get_int(now, "spec.behavior.scaleDown.stabilizationWindowSeconds") == 60);
+    const auto* metrics = base::find_array(now, "spec.metrics");
+    REQUIRE((metrics && metrics->size() == 2));
+    CHECK(base::get_int(metrics->at(0), "resource.target.averageUtilization") == 70);
+    CHECK(base::get_int(metrics->at(1), "resource.target.averageUtilization") == 60);
+    CHECK(!base::find(now, "metadata.annotations"));
+  });
+}
