@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <ctime>
 #include <map>
@@ -98,6 +99,14 @@ void put_fields(std::string& out, const Type& t, const json::object& o, const st
 }
 
 std::string message_of(const Type& t, const json::object& o) {
+  if (std::none_of(t.fields.begin(), t.fields.end(), [](const Field& f) { return f.embedded[0] != 0; })) {
+    std::string out;
+    for (const Field& f : t.fields) {
+      const json::value* v = f.number != 0 ? o.if_contains(f.name) : nullptr;
+      if (v && !v->is_null()) put(out, f.number, *f.type, *v);
+    }
+    return out;
+  }
   std::vector<const Field*> fields;
   for (const Field& f : t.fields) fields.push_back(&f);
   std::string out;
