@@ -50,10 +50,21 @@ const std::string* limit_of(const api::core::Container& c) {
   return it == c.resources->limits.end() ? nullptr : &it->second;
 }
 
-uint64_t layer_and_logs(const PodView& view, const ContainerView& c) {
-  uint64_t sum = 0;
+// The writable layer, the logs and the termination message.
+uint64_t container_usage(const PodView& view, const std::string& pods_dir, const ContainerView& c) {
+  uint64_t sum = disk_usage(pods_dir + "/" + view.pod->metadata.uid + "/containers/" + c.name);
   if (view.sandbox && !c.id.empty()) sum += disk_usage(view.sandbox->writable_layer(c.id));
   if (size_t slash = c.log_path.rfind('/'); slash != std::string::npos) sum += disk_usage(c.log_path.substr(0, slash));
+  return sum;
+}
+
+// Files that all containers of the pod may write.
+uint64_t hosts_usage(const PodView& view, const std::string& pods_dir) {
+  uint64_t sum = 0;
+  for (const char* name : {"etc-hosts", "hostname", "resolv.conf"}) {
+    struct stat s;
+    if (::lstat((pods_dir + "/" + view.pod->metadata.uid + "/" + name).c_str(), &s) == 0) sum += static_cast<uint64_t>(s.st_blocks) * 512;
+  }
   return sum;
 }
 
@@ -77,8 +88,8 @@ uint64_t storage_usage(const PodView& view, const std::string& pods_dir) {
   for (const auto& v : view.pod->spec.volumes) {
     if (on_disk(v)) sum += disk_usage(empty_dir(view, pods_dir, v.name));
   }
-  for (const auto& c : view.containers) sum += layer_and_logs(view, c);
-  return sum;
+  for (const auto& c : view.containers) sum += container_usage(view, pods_dir, c);
+  return sum + hosts_usage(view, pods_dir);
 }
 
 std::optional<std::string> exceeded_storage(const PodView& view, const std::string& pods_dir) {
@@ -98,13 +109,13 @@ std::optional<std::string> exceeded_storage(const PodView& view, const std::stri
     const std::string* limit = limit_of(c);
     all_limited = all_limited && limit;
     auto it = std::find_if(view.containers.begin(), view.containers.end(), [&](const auto& x) { return x.name == c.name; });
-    uint64_t used = it == view.containers.end() ? 0 : layer_and_logs(view, *it);
+    uint64_t used = it == view.containers.end() ? 0 : container_usage(view, pods_dir, *it);
     layers += used;
     if (!limit) continue;
     total_limit += bytes(*limit);
     if (used > bytes(*limit)) return fmt::format("Container {} exceeded its local ephemeral storage limit \"{}\".", c.name, *limit);
   }
-  if (all_limited && total_limit > 0 && volumes + layers > total_limit) {
+  if (all_limited && total_limit > 0 && volumes + layers + hosts_usage(view, pods_dir) > total_limit) {
     return fmt::format("Pod ephemeral local storage usage exceeds the total limit of containers {}.", total_limit);
   }
   return std::nullopt;

@@ -1,4 +1,5 @@
-// Local storage that pods take: what lies in their emptyDir volumes, writable layers and logs, and which limit it exceeds.
+// Local storage that pods take: what lies in their emptyDir volumes, writable layers, logs, termination messages and hosts files, and which
+// limit it exceeds.
 #pragma once
 
 #include <optional>

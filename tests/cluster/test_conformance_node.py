@@ -409,8 +409,9 @@ class Node:
         eventually("observed", observed, 5)
 
     def a_collection_is_deleted_within_its_grace(self):
-        self.c.kubectl("delete", "pods", "--all", timeout=30)
-        assert not self.c.get("pods")["items"]
+        # (kubectl itself would wait for one after the other.)
+        self.c.kubectl("delete", "pods", "--all", "--wait=false", timeout=30)
+        eventually("all pods are gone", lambda: not self.c.get("pods")["items"], 10)
 
 
 def scenario():

@@ -175,6 +175,11 @@ TEST_CASE("what a pod takes of the disk is counted without following its links")
   view.containers.emplace_back().name = "c";
   view.containers[0].log_path = d.path + "/logs/0.log";
   CHECK(exceeded_storage(view, d.path) == "Pod ephemeral local storage usage exceeds the total limit of containers 256000.");
+  v.emptyDir->sizeLimit.clear();
+  CHECK(base::remove_all(volume));
+  CHECK_FALSE(exceeded_storage(view, d.path));
+  std::ofstream(d.path + "/u/etc-hosts") << std::string(300'000, 'x');
+  CHECK(exceeded_storage(view, d.path) == "Pod ephemeral local storage usage exceeds the total limit of containers 256000.");
   CHECK(base::make_dirs(d.path + "/logs", 0755));
   std::ofstream(view.containers[0].log_path) << std::string(300'000, 'x');
   CHECK(exceeded_storage(view, d.path) == "Container c exceeded its local ephemeral storage limit \"250Ki\".");

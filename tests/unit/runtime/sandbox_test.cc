@@ -1,10 +1,13 @@
 #include <catch2/catch.hpp>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <filesystem>
 
 #include "base/bytes.h"
 #include "base/files.h"
@@ -83,6 +86,29 @@ TEST_CASE("a pod may share one PID namespace, or the host's namespaces") {
     CHECK(has(h.out, std::string(net) + "\n" + pid));
     // What it left running in the host's PID namespace went with it.
     co_await until([&] { return hosted->stats("h")->pids == 0; });
+  });
+}
+
+TEST_CASE("the supervisor cannot be changed or reached by others") {
+  Node node;
+  node.run([&]() -> base::Task<> {
+    auto pod = co_await node.sandbox();
+    std::string exe = "/proc/" + std::to_string(pod->supervisor_pid()) + "/exe";
+    base::Fd program(::open(exe.c_str(), O_RDONLY | O_CLOEXEC));
+    REQUIRE(program);
+    int seals = ::fcntl(program.get(), F_GET_SEALS);
+    CHECK((seals & (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)) == (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL));
+    CHECK_FALSE(base::Fd(::open(exe.c_str(), O_WRONLY | O_CLOEXEC)));
+    int sockets = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(node.dir + "/run")) {
+      if (!entry.is_socket()) continue;
+      ++sockets;
+      CHECK((entry.status().permissions() & std::filesystem::perms::all) == (std::filesystem::perms::owner_read | std::filesystem::perms::owner_write));
+    }
+    CHECK(sockets == 1);
+    for (const char* d : {"/run", "/data"}) {
+      CHECK((std::filesystem::status(node.dir + d).permissions() & std::filesystem::perms::all) == std::filesystem::perms::owner_all);
+    }
   });
 }
 
@@ -189,8 +215,7 @@ TEST_CASE("when a supervisor dies its containers die, and what it left is remove
     CHECK(ended->exit_code == 137);
     CHECK_FALSE(pod->alive());
     co_await until([&] { return gone(pid); });
-    auto events = node.events();
-    CHECK(events.back().container.empty());
+    co_await until([&] { return node.events().back().container.empty(); });
     CHECK((co_await pod->start(node.shell("b", "true"))).error().reason == "SandboxGone");
     pod.reset();
     auto found = co_await node.restart();
