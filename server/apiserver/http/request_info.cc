@@ -65,9 +65,9 @@ RequestInfo parse_request(std::string_view method, std::string_view path, const 
     return out;
   }
   out.is_resource = true;
-  bool watch = query.flag("watch");
+  bool always = false;
   if (p[i] == "watch") {  // deprecated form
-    watch = true;
+    always = true;
     if (++i >= p.size()) {
       out.is_resource = false;
       return out;
@@ -85,7 +85,8 @@ RequestInfo parse_request(std::string_view method, std::string_view path, const 
   if (p.size() > i + 1) out.name = p[i + 1];
   if (p.size() > i + 2) out.subresource = p[i + 2];
   if (p.size() > i + 2) out.rest = after_segments(path, i + 3);
-  out.verb = verb_of(method, !out.name.empty() && !(watch && out.subresource.empty() && p[0] == "watch"), watch && (out.name.empty() || method == "GET"));
+  // A GET of one object is no watch, whatever it asks for.
+  out.verb = verb_of(method, !out.name.empty(), always || (out.name.empty() && query.flag("watch")));
   return out;
 }
 

@@ -276,3 +276,22 @@ TEST_CASE("whatever is written, list plus watch is the list later") {
     }
   }, true);
 }
+
+TEST_CASE("one object is read, not watched, but for the old form of the path") {
+  with_cluster([](Cluster c) -> Task<> {
+    Http http(c, certificate(c, "root", {"system:masters"}));
+    (void)co_await make(c, "a");
+    (void)co_await make(c, "b");
+    auto r = co_await http.get(maps + "/a?watch=true&timeoutSeconds=1");
+    CHECK(text(r.json(), "metadata.name") == "a");
+    for (const char* old : {"/api/v1/watch/namespaces/default/configmaps/a?timeoutSeconds=1", "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1&fieldSelector=metadata.name%3Da"}) {
+      INFO(old);
+      auto events = lines((co_await http.get(old)).body);
+      REQUIRE(events.size() == 1);
+      CHECK(text(events[0], "type") == "ADDED");
+      CHECK(text(events[0], "object.metadata.name") == "a");
+    }
+    auto both = lines((co_await http.get("/api/v1/watch/namespaces/default/configmaps?timeoutSeconds=1")).body);
+    CHECK(both.size() == 2);
+  }, true);
+}
