@@ -133,13 +133,13 @@ Task<Result<UserPtr>> Authenticator::impersonate(UserPtr user, const base::http:
   };
   constexpr std::string_view account_prefix = "system:serviceaccount:";
   std::vector<Access> questions;
-  bool account = name.starts_with(account_prefix);
-  std::string account_ns;
+  // "<namespace>:<name>"; what is not of that form is a user of an odd name.
+  const std::string rest = name.starts_with(account_prefix) ? name.substr(account_prefix.size()) : std::string();
+  const size_t colon = rest.find(':');
+  const bool account = colon != rest.npos && colon > 0 && colon + 1 < rest.size() && rest.find(':', colon + 1) == rest.npos;
+  const std::string account_ns = account ? rest.substr(0, colon) : std::string();
   if (account) {
-    std::string rest = name.substr(account_prefix.size());
-    size_t colon = rest.find(':');
-    account_ns = rest.substr(0, colon);
-    questions.push_back(ask("", "serviceaccounts", "", account_ns, colon == rest.npos ? std::string() : rest.substr(colon + 1)));
+    questions.push_back(ask("", "serviceaccounts", "", account_ns, rest.substr(colon + 1)));
   } else {
     questions.push_back(ask("", "users", "", "", name));
   }

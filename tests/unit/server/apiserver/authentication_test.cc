@@ -76,6 +76,43 @@ TEST_CASE("impersonation needs the right to it") {
   }, true);
 }
 
+TEST_CASE("each part of an impersonated identity needs its own right") {
+  with_cluster([](Cluster c) -> Task<> {
+    const char* role = R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"actor"},"rules":[
+      {"apiGroups":[""],"resources":["users"],"resourceNames":["carol"],"verbs":["impersonate"]},
+      {"apiGroups":[""],"resources":["groups"],"resourceNames":["devs"],"verbs":["impersonate"]},
+      {"apiGroups":[""],"resources":["serviceaccounts"],"verbs":["impersonate"]},
+      {"apiGroups":["authentication.k8s.io"],"resources":["userextras/scopes"],"resourceNames":["view"],"verbs":["impersonate"]},
+      {"apiGroups":["authentication.k8s.io"],"resources":["uids"],"resourceNames":["7"],"verbs":["impersonate"]}]})";
+    CHECK((co_await c.admin->create({"rbac.authorization.k8s.io", "v1", "clusterroles"}, {}, role)));
+    CHECK((co_await c.admin->create({"rbac.authorization.k8s.io", "v1", "clusterrolebindings"}, {}, R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"actor"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"actor"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"bob"}]})")));
+    Http bob(c, certificate(c, "bob", {}));
+    using Fields = std::vector<std::pair<std::string, std::string>>;
+    auto as = [&](Fields headers) {
+      return bob.send("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", R"({"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"})", std::move(headers));
+    };
+    const Fields all = {{"Impersonate-User", "carol"}, {"Impersonate-Group", "devs"}, {"Impersonate-Uid", "7"}, {"Impersonate-Extra-Scopes", "view"}};
+    Answer carol;
+    for (int i = 0; i < 200 && carol.status != 201; ++i) {
+      carol = co_await as(all);
+      co_await base::sleep_for(std::chrono::milliseconds(5));
+    }
+    value who = carol.json();
+    CHECK(text(who, "status.userInfo.uid") == "7");
+    CHECK(base::to_text(*base::find(who, "status.userInfo.groups")) == R"(["devs","system:authenticated"])");
+    CHECK(base::to_text(*base::find(who, "status.userInfo.extra")) == R"({"scopes":["view"]})");
+    for (size_t i = 0; i < all.size(); ++i) {
+      Fields wrong = all;
+      wrong[i].second = "other";
+      CHECK((co_await as(wrong)).status == 403);
+    }
+    auto robot = co_await as({{"Impersonate-User", "system:serviceaccount:team:robot"}});
+    CHECK(base::to_text(*base::find(robot.json(), "status.userInfo.groups")) == R"(["system:serviceaccounts","system:serviceaccounts:team","system:authenticated"])");
+    // Not a ServiceAccount's name: the right over those does not reach it.
+    for (const char* odd : {"system:serviceaccount:team", "system:serviceaccount:team:", "system:serviceaccount:a:b:c"}) CHECK((co_await as({{"Impersonate-User", odd}})).status == 403);
+  }, true);
+}
+
 TEST_CASE("a node joins with the token, keeps its name by its secret, and renews by its certificate") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c);
