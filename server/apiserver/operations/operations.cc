@@ -236,12 +236,16 @@ Task<Result<Reply>> Operations::apply(Target t, Call& call, Body body) {
   }
   const api::Manager manager{call.field_manager, t.subresource, base::now_rfc3339()};
   call.from_apply = true;
+  // Fields are owned as they are stored, so that what one version applied another can take back.
+  const Conversion* conversion = t.resource->conversion;
+  const api::Kind* kind = t.resource->stored->kind;
+  if (conversion) conversion->to_stored(applied.as_object());
   const bool absent = !registry_.store().get(t.resource->key(t.ns, t.name));
   if (absent) {
     if (!t.subresource.empty()) co_return base::not_found(t.resource->qualified, t.name);
     if (!version.empty() && version != "0") co_return modified_meanwhile(*t.resource, t.name);
     if (!uid.empty()) co_return base::conflict(t.resource->qualified, t.name, fmt::format("uid mismatch: the provided object specified uid {}, and no existing object was found", uid));
-    CO_TRY(value made, api::apply(*t.resource->kind, value(), applied, manager, call.force));
+    CO_TRY(value made, api::apply(*kind, value(), applied, manager, call.force));
     auto stored = co_await store_new(t, call, std::move(made));
     // Somebody else was faster: then this is an update.
     if (stored || !base::is_already_exists(stored.error())) co_return stored;
@@ -251,10 +255,12 @@ Task<Result<Reply>> Operations::apply(Target t, Call& call, Body body) {
   options.resource_version = version;
   options.uid = uid;
   options.system = is_system(t.subresource);
-  const api::Kind* kind = t.resource->kind;
   const bool force = call.force;
-  CO_TRY(RecordPtr record, co_await registry_.update(t, call, options, [kind, applied, manager, force](const value& live) -> Result<value> {
-    return api::apply(*kind, live, applied, manager, force);
+  CO_TRY(RecordPtr record, co_await registry_.update(t, call, options, [conversion, kind, applied, manager, force](const value& live) -> Result<value> {
+    if (!conversion) return api::apply(*kind, live, applied, manager, force);
+    value stored = live;
+    conversion->to_stored(stored.as_object());
+    return api::apply(*kind, stored, applied, manager, force);
   }));
   co_return reply(t.resource, record);
 }

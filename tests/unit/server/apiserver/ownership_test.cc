@@ -209,3 +209,30 @@ TEST_CASE("those who change from client-side to server-side apply have no confli
     CHECK(r.status == 409);
   }, true);
 }
+
+TEST_CASE("what was applied in one version is taken back in another") {
+  with_cluster([](Cluster c) -> Task<> {
+    Http http(c, certificate(c, "root", {"system:masters"}));
+    const std::string path = "/namespaces/default/horizontalpodautoscalers/h?fieldManager=m";
+    const std::string target = R"("maxReplicas":3,"scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"d"})";
+    auto body = [&](const std::string& version, const std::string& more) {
+      return R"({"apiVersion":"autoscaling/)" + version + R"(","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{)" + target + more + "}}";
+    };
+    auto r = co_await http.send("PATCH", "/apis/autoscaling/v1" + path, body("v1", R"(,"minReplicas":2,"targetCPUUtilizationPercentage":50)"), {applying});
+    CHECK(r.status == 201);
+    CHECK(text(r.json(), "apiVersion") == "autoscaling/v1");
+    CHECK(base::get_int(r.json(), "spec.targetCPUUtilizationPercentage") == 50);
+    CHECK(managers(r.json()) == Names{"m Apply  autoscaling/v2"});
+    r = co_await http.send("PATCH", "/apis/autoscaling/v2" + path, body("v2", R"(,"metrics":[{"type":"Resource","resource":{"name":"memory","target":{"type":"Utilization","averageUtilization":70}}}])"),
+                           {applying});
+    CHECK(r.status == 200);
+    value now = r.json();
+    REQUIRE(base::find_array(now, "spec.metrics"));
+    CHECK(base::find_array(now, "spec.metrics")->size() == 1);
+    CHECK(text(base::find_array(now, "spec.metrics")->at(0), "resource.name") == "memory");
+    CHECK(base::get_int(now, "spec.minReplicas") != 2);
+    r = co_await http.send("PATCH", "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers/h?fieldManager=other", body("v1", R"(,"targetCPUUtilizationPercentage":60)"), {applying});
+    CHECK(r.status == 409);
+    CHECK(text(r.json(), "message") == "Apply failed with 1 conflict: conflict with \"m\": .spec.metrics");
+  }, true);
+}
