@@ -97,6 +97,12 @@ void lease_cells(Row& row) {
   row.add_age();
 }
 
+void trust_bundle_cells(Row& row) {
+  row.add_field("metadata.name");
+  std::string_view signer = row.text("spec.signerName");
+  row.add(std::string(signer.empty() ? "<none>" : signer));
+}
+
 void certificate_request_cells(Row& row) {
   std::string approved, denied, failed;
   for (const json::value& c : row.list("status.conditions")) {
@@ -220,6 +226,7 @@ constexpr ColumnInfo kCsiNode[] = {{"Name", 0, "string", "name"}, {"Drivers", 0,
 constexpr ColumnInfo kPriorityClass[] = {{"Name", 0, "string", "name"}, {"Value", 0, "integer"}, {"Global-Default"}, {"Age"}, {"PreemptionPolicy"}};
 constexpr ColumnInfo kRuntimeClass[] = {{"Name", 0, "string", "name"}, {"Handler"}, {"Age"}};
 constexpr ColumnInfo kLease[] = {{"Name", 0, "string", "name"}, {"Holder"}, {"Age"}};
+constexpr ColumnInfo kTrustBundle[] = {{"Name", 0, "string", "name"}, {"SignerName"}};
 constexpr ColumnInfo kRequest[] = {{"Name", 0, "string", "name"}, {"Age"}, {"SignerName"}, {"Requestor"}, {"RequestedDuration"}, {"Condition"}};
 constexpr ColumnInfo kApiService[] = {{"Name", 0, "string", "name"}, {"Service"}, {"Available"}, {"Age"}};
 constexpr ColumnInfo kWebhook[] = {{"Name", 0, "string", "name"}, {"Webhooks", 0, "integer"}, {"Age"}};
@@ -248,6 +255,7 @@ constexpr Printer kPrinters[] = {
     {"node.k8s.io", "RuntimeClass", kRuntimeClass, runtime_class_cells},
     {"coordination.k8s.io", "Lease", kLease, lease_cells},
     {"certificates.k8s.io", "CertificateSigningRequest", kRequest, certificate_request_cells},
+    {"certificates.k8s.io", "ClusterTrustBundle", kTrustBundle, trust_bundle_cells},
     {"apiregistration.k8s.io", "APIService", kApiService, api_service_cells},
     {"apiextensions.k8s.io", "CustomResourceDefinition", kRole, role_cells},
     {kAdmission, "ValidatingWebhookConfiguration", kWebhook, webhook_cells},

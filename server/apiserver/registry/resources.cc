@@ -35,7 +35,7 @@ bool returns_object(const ResourceInfo& r) {
 }
 
 NameRule name_rule(const ResourceInfo& r) {
-  if (r.group == "rbac.authorization.k8s.io") return NameRule::path_segment;
+  if (r.group == "rbac.authorization.k8s.io" || one_of(r, {{"certificates.k8s.io", "clustertrustbundles"}})) return NameRule::path_segment;
   if (one_of(r, {{"", "services"}})) return NameRule::rfc1035_label;
   if (one_of(r, {{"", "namespaces"}})) return NameRule::label;
   return NameRule::subdomain;

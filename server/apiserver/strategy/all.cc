@@ -40,6 +40,7 @@ Strategies make_strategies(const ApiServerOptions& options) {
   out["coordination.k8s.io/leases"] = make_upsert_strategy();
   out["batch/jobs"] = make_job_strategy();
   out["certificates.k8s.io/certificatesigningrequests"] = make_certificate_request_strategy();
+  out["certificates.k8s.io/clustertrustbundles"] = make_trust_bundle_strategy();
   return out;
 }
 

@@ -21,6 +21,8 @@ std::unique_ptr<const Strategy> make_secret_strategy();
 std::unique_ptr<const Strategy> make_node_strategy(const ApiServerOptions& options);
 std::unique_ptr<const Strategy> make_job_strategy();
 std::unique_ptr<const Strategy> make_certificate_request_strategy();
+std::unique_ptr<const Strategy> make_trust_bundle_strategy();
+bool is_signer_name(std::string_view name);
 std::unique_ptr<const Strategy> make_volume_strategy();  // PersistentVolume, PersistentVolumeClaim
 std::unique_ptr<const Strategy> make_upsert_strategy();  // kinds whose PUT may create
 std::unique_ptr<const Strategy> make_plain_strategy();

@@ -44,14 +44,6 @@ bool same_condition(const value& a, const value& b) {
   return true;
 }
 
-// "example.com/name"
-bool is_signer_name(std::string_view name) {
-  size_t slash = name.find('/');
-  if (slash == name.npos || name.size() > 571) return false;
-  std::string_view domain = name.substr(0, slash);
-  return domain.find('.') != domain.npos && is_dns_subdomain(domain) && is_dns_subdomain(name.substr(slash + 1));
-}
-
 void check_conditions(const array& list, std::vector<base::Cause>& causes) {
   for (size_t i = 0; i < list.size(); ++i) {
     const std::string at = fmt::format("status.conditions[{}]", i);

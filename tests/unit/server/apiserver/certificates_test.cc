@@ -132,6 +132,35 @@ TEST_CASE("approving needs the right over the signer") {
   });
 }
 
+TEST_CASE("bundles of trust hold certificates, under the name of their signer") {
+  with_cluster([](Cluster c) -> Task<> {
+    const api::Resource bundles{"certificates.k8s.io", "v1beta1", "clustertrustbundles"};
+    auto make = [&](std::shared_ptr<api::Client> who, std::string name, std::string signer, std::string text) -> Task<int> {
+      auto r = co_await who->create(bundles, {}, base::to_text(object{{"apiVersion", "certificates.k8s.io/v1beta1"}, {"kind", "ClusterTrustBundle"}, {"metadata", object{{"name", name}}},
+                                                                      {"spec", object{{"signerName", signer}, {"trustBundle", text}}}}));
+      co_return r ? 201 : r.error().code;
+    };
+    const std::string& ca = c.api.ca_pem();
+    CHECK((co_await make(c.admin, "ours", "", ca)) == 201);
+    CHECK((co_await make(c.admin, "example.com:signer:one", "example.com/signer", ca)) == 201);
+    CHECK((co_await make(c.admin, "example.com:signer:two", "", ca)) == 422);
+    CHECK((co_await make(c.admin, "other", "example.com/signer", ca)) == 422);
+    CHECK((co_await make(c.admin, "empty", "", "")) == 422);
+    CHECK((co_await make(c.admin, "twice", "", ca + ca)) == 422);
+    CHECK((co_await make(c.admin, "key", "", *server::pki::make_key())) == 422);
+    auto moved = co_await c.admin->patch(bundles, {"", "ours"}, api::PatchType::merge, R"({"spec":{"signerName":"example.com/signer"}})");
+    CHECK((!moved && moved.error().code == 422));
+    const char* role = R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"publisher"},"rules":[{"apiGroups":["certificates.k8s.io"],"resources":["clustertrustbundles"],"verbs":["*"]},{"apiGroups":["certificates.k8s.io"],"resources":["signers"],"resourceNames":["example.com/*"],"verbs":["attest"]}]})";
+    const char* binding = R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"publisher"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"publisher"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"publisher"}]})";
+    CHECK((co_await c.admin->create({"rbac.authorization.k8s.io", "v1", "clusterroles"}, {}, role)));
+    CHECK((co_await c.admin->create({"rbac.authorization.k8s.io", "v1", "clusterrolebindings"}, {}, binding)));
+    auto publisher = c.api.client({"publisher", "", {"system:authenticated"}, {}});
+    for (int i = 0; i < 200 && !(co_await publisher->list(bundles, {}, {})); ++i) co_await base::sleep_for(std::chrono::milliseconds(5));
+    CHECK((co_await make(publisher, "example.com:signer:mine", "example.com/signer", ca)) == 201);
+    CHECK((co_await make(publisher, "other.org:signer:mine", "other.org/signer", ca)) == 403);
+  });
+}
+
 TEST_CASE("a node's own client certificate is approved for those who may ask") {
   with_cluster([](Cluster c) -> Task<> {
     const char* binding = R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"renew"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"system:certificates.k8s.io:certificatesigningrequests:selfnodeclient"},"subjects":[{"kind":"Group","apiGroup":"rbac.authorization.k8s.io","name":"system:nodes"}]})";
