@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <tuple>
 
 #include "api/field_set.h"
@@ -167,6 +168,30 @@ void refresh_last_applied(json::value& object, const json::value& wanted) {
   base::make_object(object, "metadata.annotations")[kLastApplied] = base::to_text(copy) + "\n";
 }
 
+// Items that nobody could own: without a key, or one of several with the same.
+base::Result<> check_items(const Type& type, const json::value& v, const std::string& path) {
+  auto refuse = [&](size_t i, std::string_view why) { return base::bad_request(fmt::format("failed to create typed patch object: {}: element {}: {}", path, i, why)); };
+  if (const json::array* a = v.if_array(); a && type.form == Form::list) {
+    std::set<std::string> seen;
+    for (size_t i = 0; i < a->size(); ++i) {
+      if (type.list != ListKind::atomic && !(*a)[i].is_null()) {
+        std::string element = list_element(type, (*a)[i]);
+        if (element.empty()) return refuse(i, "associative list with keys has an element that omits a key field");
+        if (!seen.insert(element).second) return refuse(i, fmt::format("duplicate entries for {}", element));
+      }
+      CHECK_OK(check_items(*type.element, (*a)[i], path));
+    }
+  } else if (const json::object* o = v.if_object()) {
+    for (const auto& [name, value] : *o) {
+      if (!value.is_structured()) continue;
+      const Field* f = type.form == Form::object ? type.field(name) : nullptr;
+      const Type* below = f ? f->type : type.form == Form::map ? type.element : nullptr;
+      if (below) CHECK_OK(check_items(*below, value, path + "." + std::string(name)));
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 base::Result<json::value> apply(const Kind& kind, const json::value& live, const json::value& applied, const Manager& manager, bool force) {
@@ -174,6 +199,7 @@ base::Result<json::value> apply(const Kind& kind, const json::value& live, const
   if (const json::array* given = managed_fields(applied); given && !given->empty()) {
     return base::bad_request("metadata.managedFields must be nil");
   }
+  CHECK_OK(check_items(type, applied, ""));
   Owners owners;
   if (const json::array* list = managed_fields(live)) {
     if (auto decoded = decode(*list)) owners = std::move(*decoded);

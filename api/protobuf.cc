@@ -22,17 +22,6 @@ constexpr int kMaxDepth = 64;
 // Messages of one field, by the names they have in Kubernetes' definitions: Quantity.string, RawExtension.raw, JSON.raw, FieldsV1.Raw.
 constexpr uint32_t kOnly = 1;
 
-int64_t floor_seconds(base::WallTime t, int64_t& nanos) {
-  auto since = std::chrono::duration_cast<std::chrono::nanoseconds>(t.time_since_epoch()).count();
-  int64_t seconds = since / 1'000'000'000;
-  nanos = since % 1'000'000'000;
-  if (nanos < 0) {
-    nanos += 1'000'000'000;
-    --seconds;
-  }
-  return seconds;
-}
-
 // "1h2m3.5s" as nanoseconds (Go's time.Duration).
 int64_t parse_duration(std::string_view s) {
   bool negative = s.starts_with('-');
@@ -116,10 +105,9 @@ std::string message_of(const Type& t, const json::object& o) {
 
 void put_time(std::string& out, uint32_t number, std::string_view text) {
   std::string message;
-  if (auto t = base::parse_rfc3339(text)) {
-    int64_t nanos = 0, seconds = floor_seconds(*t, nanos);
-    wire::integer(message, 1, seconds);
-    wire::integer(message, 2, nanos);
+  if (auto t = base::parse_moment(text)) {
+    wire::integer(message, 1, t->seconds);
+    wire::integer(message, 2, t->nanos);
   }
   wire::bytes(out, number, message);
 }
@@ -393,8 +381,7 @@ class Decoder {
     if (form == Form::duration) return json::value(duration_text(first));
     if (in.empty()) return json::value();
     if (first > 253402300799 || first < -62135596800 || nanos < 0 || nanos > 999'999'999) return malformed("time");
-    base::WallTime t = base::WallTime(std::chrono::seconds(first));
-    t += std::chrono::duration_cast<base::WallClock::duration>(std::chrono::nanoseconds(nanos));
+    const base::Moment t{first, static_cast<int32_t>(nanos)};
     return json::value(form == Form::time ? base::rfc3339(t) : base::rfc3339_micro(t));
   }
 

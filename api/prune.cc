@@ -164,7 +164,7 @@ class Pruner {
   }
 
   static base::Result<> integer(const Type& t, json::value& v, const Path& path, std::string_view in) {
-    if (const double* d = v.if_double(); d && *d == static_cast<double>(static_cast<int64_t>(*d))) v = static_cast<int64_t>(*d);
+    if (const double* d = v.if_double(); d && std::abs(*d) < 9.2e18 && *d == static_cast<double>(static_cast<int64_t>(*d))) v = static_cast<int64_t>(*d);
     const int64_t* n = v.if_int64();
     if (!n) return wrong(t, v, path, in);
     if (t.form == Form::int32 && (*n > INT32_MAX || *n < INT32_MIN)) {
@@ -177,7 +177,7 @@ class Pruner {
   static base::Result<> time(const json::value& v) {
     if (!v.is_string()) return base::bad_request(fmt::format("json: cannot unmarshal {} into Go value of type string", json_kind(v)));
     std::string_view text = v.get_string();
-    if (text.empty() || base::parse_rfc3339(text)) return {};
+    if (text.empty() || base::parse_moment(text)) return {};
     return base::bad_request(fmt::format(
         "parsing time \"{}\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"{}\" as \"2006\"", text, text));
   }
@@ -373,12 +373,12 @@ void normalise(const Type& type, json::value& v) {
     }
     case Form::time:
       if (v.is_string() && !(v.get_string().size() == 20 && v.get_string().back() == 'Z')) {
-        if (auto t = base::parse_rfc3339(v.get_string())) v = base::rfc3339(*t);
+        if (auto t = base::parse_moment(v.get_string())) v = base::rfc3339(*t);
       }
       return;
     case Form::micro_time:
       if (v.is_string() && !(v.get_string().size() == 27 && v.get_string().back() == 'Z')) {
-        if (auto t = base::parse_rfc3339(v.get_string())) v = base::rfc3339_micro(*t);
+        if (auto t = base::parse_moment(v.get_string())) v = base::rfc3339_micro(*t);
       }
       return;
     default: return;

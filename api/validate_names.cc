@@ -73,13 +73,14 @@ constexpr std::string_view kConfigKeyRule =
 
 bool parse_ip(std::string_view v, bool& v6) {
   std::string text(v);
+  if (text.find('\0') != text.npos) return false;
   unsigned char address[16];
   if (inet_pton(AF_INET, text.c_str(), address) == 1) {
     v6 = false;
     return true;
   }
   v6 = true;
-  return text.size() == v.size() && inet_pton(AF_INET6, text.c_str(), address) == 1;
+  return inet_pton(AF_INET6, text.c_str(), address) == 1;
 }
 
 }  // namespace

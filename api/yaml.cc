@@ -104,7 +104,7 @@ class Builder final : public YAML::EventHandler {
  public:
   Builder(size_t text_size, std::vector<std::string>* problems) : problems_(problems), budget_(std::max(kFreeNodes, text_size * 10)) {}
 
-  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentStart(const YAML::Mark& mark) override { start_ = mark; }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark&, YAML::anchor_t anchor) override { put(nullptr, anchor); }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
@@ -135,6 +135,7 @@ class Builder final : public YAML::EventHandler {
   void OnMapEnd() override { close(); }
 
   json::value take() { return std::move(root_); }
+  const YAML::Mark& start() const { return start_; }
   bool any() const { return any_; }
 
  private:
@@ -218,6 +219,7 @@ class Builder final : public YAML::EventHandler {
   }
 
   std::vector<std::string>* problems_;
+  YAML::Mark start_ = YAML::Mark::null_mark();
   int line_ = 0;
   const size_t budget_;
   size_t nodes_ = 0;
@@ -242,9 +244,13 @@ base::Result<std::vector<json::value>> parse_stream(std::string_view text, bool 
     ViewBuffer buffer(text);
     std::istream stream(&buffer);
     YAML::Parser parser(stream);
+    int last = -1;
     for (;;) {
       Builder builder(text.size(), problems);
       if (!parser.HandleNextDocument(builder)) break;
+      // At a token that begins no node the parser stays where it is, for ever.
+      if (builder.start().pos == last) throw Refused{fmt::format("yaml: line {}: did not find expected node content", builder.start().line + 1)};
+      last = builder.start().pos;
       json::value v = builder.take();
       if (!v.is_null()) out.push_back(std::move(v));
       if (first_only && !out.empty()) break;

@@ -1,5 +1,8 @@
 #include "base/json.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
@@ -16,6 +19,14 @@ void each_name(std::string_view path, F step) {
   }
 }
 
+// Whether every number can be written again: text such as 1e999 is read as infinity, which JSON has not.
+bool finite(const json::value& v) {
+  if (const double* d = v.if_double()) return std::isfinite(*d);
+  if (const json::array* a = v.if_array()) return std::all_of(a->begin(), a->end(), [](const json::value& e) { return finite(e); });
+  if (const json::object* o = v.if_object()) return std::all_of(o->begin(), o->end(), [](const auto& m) { return finite(m.value()); });
+  return true;
+}
+
 }  // namespace
 
 Result<json::value> parse_json(std::string_view text, size_t max_depth) {
@@ -24,6 +35,7 @@ Result<json::value> parse_json(std::string_view text, size_t max_depth) {
   boost::system::error_code ec;
   json::value v = json::parse(text, ec, {}, options);
   if (ec) return bad_request("the JSON is malformed: " + ec.message());
+  if (!finite(v)) return bad_request("the JSON is malformed: a number is out of range");
   return v;
 }
 

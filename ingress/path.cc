@@ -79,6 +79,7 @@ base::Result<std::string> canonical_host(std::string_view host) {
     host = host.substr(0, colon);
   }
   if (host.ends_with('.')) host.remove_suffix(1);
+  if (host.starts_with('.') || host.ends_with('.')) return base::bad_request("the Host field is malformed");
   std::string out;
   out.reserve(host.size());
   for (char c : host) {

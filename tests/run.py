@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the unit test programs and the cluster scenarios of the release build; prints one line a test and the totals.
 
-    tests/run.py [--only TEXT]     TEXT: part of a test's name
+    tests/run.py [--only TEXT] [--fuzz SECONDS]     TEXT: part of a test's name; SECONDS: how long each fuzz target of the fuzz build runs
 """
 import argparse
 import importlib.util
@@ -15,6 +15,7 @@ import traceback
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build/release"
 sys.path.insert(0, str(ROOT / "tests/cluster"))
+sys.path.insert(0, str(ROOT / "tests/fuzz"))
 
 
 def unit_tests():
@@ -39,14 +40,16 @@ def cluster_tests():
 
 def explain(e):
     """What a failure says, or where it happened when it says nothing."""
-    return str(e) if type(e).__name__ == "Failure" else traceback.format_exc(limit=-2)
+    return str(e) if type(e).__name__ in ("Failure", "Finding") else traceback.format_exc(limit=-2)
 
 
 def main():
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="")
-    only = parser.parse_args().only
+    parser.add_argument("--fuzz", type=int, default=0)
+    arguments = parser.parse_args()
+    only = arguments.only
     passed, failed = 0, []
 
     def attempt(name, function):
@@ -65,6 +68,11 @@ def main():
     for name, function in unit_tests():
         if only in name:
             attempt(name, function)
+
+    if arguments.fuzz:
+        import fuzzing
+        for name, running in fuzzing.start([n for n in fuzzing.targets() if only in f"fuzz {n}"], arguments.fuzz):
+            attempt(f"fuzz {name}", running.result)
 
     import harness
     before = harness.leftovers()

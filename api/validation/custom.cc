@@ -42,8 +42,8 @@ std::string number_text(const value& v) {
 }
 
 bool good_format(std::string_view format, std::string_view s) {
-  if (format == "date-time" || format == "datetime") return base::parse_rfc3339(s).has_value();
-  if (format == "date") return s.size() == 10 && base::parse_rfc3339(fmt::format("{}T00:00:00Z", s)).has_value();
+  if (format == "date-time" || format == "datetime") return base::parse_moment(s).has_value();
+  if (format == "date") return s.size() == 10 && base::parse_moment(fmt::format("{}T00:00:00Z", s)).has_value();
   if (format == "ipv4") return check_ip(s).empty() && !is_ipv6(s);
   if (format == "ipv6") return is_ipv6(s);
   if (format == "cidr") return check_cidr(s).empty();

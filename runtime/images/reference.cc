@@ -42,6 +42,7 @@ bool valid_repository(std::string_view text) {
 }
 
 bool valid_host(std::string_view text) {
+  if (text.size() > 261) return false;  // a DNS name and a port
   std::string_view host = text;
   if (host.starts_with('[')) {
     size_t close = host.find(']');
@@ -119,7 +120,7 @@ std::string ImageReference::familiar() const {
   std::string name = repository;
   if (registry != "docker.io") {
     name = registry + "/" + name;
-  } else if (name.starts_with("library/")) {
+  } else if (name.starts_with("library/") && name.find('/', 8) == name.npos) {
     name.erase(0, 8);
   }
   return digest.empty() ? name + ":" + tag : name + "@" + digest;

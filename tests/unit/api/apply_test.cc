@@ -127,6 +127,21 @@ TEST_CASE("applying the same again changes nothing") {
   CHECK(*again == v);
 }
 
+TEST_CASE("items that nobody could own are refused") {
+  for (const char* containers : {R"([{"image":"x"}])", R"([{"name":"a"},{"name":"a","image":"x"}])", R"([{"name":"a","ports":[{"hostPort":1}]}])"}) {
+    INFO(containers);
+    value v = parse(std::string(R"({"spec":{"template":{"spec":{"containers":)") + containers + "}}}}");
+    auto r = api::apply(deployment(), nullptr, v, manager("tool"), false);
+    if (std::string_view(containers).find("ports") != std::string_view::npos) {
+      CHECK(r);  // protocol has a default, so there is a key
+    } else {
+      REQUIRE_FALSE(r);
+      CHECK(r.error().code == 400);
+      CHECK(r.error().message.find(".spec.template.spec.containers: element") != std::string::npos);
+    }
+  }
+}
+
 TEST_CASE("an item that is no longer applied goes as a whole unless somebody else holds it") {
   value v = applied(nullptr, R"({"spec":{"template":{"spec":{"containers":[{"name":"a","image":"1"},{"name":"b","image":"1"}]}}}})");
   // A controller sets one field in it: that does not make the item its own.

@@ -30,5 +30,5 @@ TEST_CASE("hosts are compared without case, port and final dot") {
   CHECK(canonical_host("A.Example.com:8080").value() == "a.example.com");
   CHECK(canonical_host("a.").value() == "a");
   CHECK(canonical_host("[::1]:80").value() == "[::1]");
-  for (const char* bad : {"a b", "a/b", "a:x", "a@b", "[::1"}) CHECK_FALSE(canonical_host(bad));
+  for (const char* bad : {"a b", "a/b", "a:x", "a@b", "[::1", "..", ".a", "a.."}) CHECK_FALSE(canonical_host(bad));
 }

@@ -86,4 +86,6 @@ TEST_CASE("networks are numbers") {
   CHECK_FALSE(c->contains(*parse_ipv4("10.44.0.1")));
   CHECK_FALSE(parse_cidr("10.43.0.0"));
   CHECK_FALSE(parse_cidr("10.43.0.0/33"));
+  CHECK_FALSE(parse_cidr("10.43.0.0/16x"));
+  CHECK_FALSE(parse_ipv4(std::string_view("10.43.0.0\0x", 11)));
 }
