@@ -138,6 +138,7 @@ struct Ingress::Impl : std::enable_shared_from_this<Impl> {
     if (crt == secret.data.end() || k == secret.data.end()) return nullptr;
     base::http::TlsServerOptions o;
     o.identity = {crt->second, k->second};
+    o.alpn = {"h2", "http/1.1"};
     auto context = base::http::make_server_context(o);
     if (context) slot.second = *context;
     else base::log::warn("ingress", "secret {}: {}", key, context.error().message);
@@ -269,6 +270,7 @@ struct Ingress::Impl : std::enable_shared_from_this<Impl> {
     TRY(auto pair, self_signed_certificate("appliance ingress"));
     base::http::TlsServerOptions t;
     t.identity = pair;
+    t.alpn = {"h2", "http/1.1"};
     t.by_sni = [this](std::string_view sni) { return proxy.routes()->certificate(sni); };
     TRY(fallback_certificate, base::http::make_server_context(t));
     auto make = [&](const Listen& l, base::http::TlsContextPtr tls) {

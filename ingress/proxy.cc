@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "ingress/front.h"
+#include "ingress/http2_front.h"
 
 namespace ingress {
 
@@ -34,7 +35,9 @@ std::vector<base::Executor> Proxy::lanes() const {
 }
 
 base::http::ConnectionFactory Proxy::factory(bool tls, uint16_t port) {
-  return [this, tls, port](std::unique_ptr<base::http::Stream> stream, size_t index) { return make_front(*this, lane(index), std::move(stream), tls, port); };
+  return [this, tls, port](std::unique_ptr<base::http::Stream> stream, size_t index) {
+    return stream->alpn() == "h2" ? make_http2_front(*this, lane(index), std::move(stream), tls, port) : make_front(*this, lane(index), std::move(stream), tls, port);
+  };
 }
 
 base::Task<> Proxy::stop() {

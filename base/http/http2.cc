@@ -379,7 +379,7 @@ Task<> Http2Connection::write_frames() {
     Sending sending{sending_};
     bool some = gather();
     if (!some) {
-      if (over()) co_return;
+      if (failed_ || over()) co_return;
       if (kicked_) continue;
       wake_->expires_at(TimePoint::max());
       boost::system::error_code ignored;
@@ -408,6 +408,7 @@ bool Http2Connection::gather() {
   while (gathered_ < kGather && pieces_.size() < kPieces) {
     const uint8_t* data = nullptr;
     ssize_t n = nghttp2_session_mem_send(session, &data);
+    if (n < 0) failed_ = true;
     if (n <= 0) break;
     pieces_.push_back({nullptr, frames_.size(), static_cast<size_t>(n)});
     frames_.append(reinterpret_cast<const char*>(data), static_cast<size_t>(n));

@@ -153,7 +153,7 @@ class Http2Connection final : public Connection, public std::enable_shared_from_
   Http2Budget resets_{500, 50}, nuisances_{2000, 200};
   std::optional<TimePoint> header_since_;  // an unfinished header block
   TimePoint idle_since_ = Clock::now();
-  bool finishing_ = false, calmed_ = false;
+  bool finishing_ = false, calmed_ = false, failed_ = false;
   bool waiting_ = false;  // the reader, without a buffer and perhaps without a deadline
 
   // One gathered write: pieces of `frames_`, or views of handlers' output.

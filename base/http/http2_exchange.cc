@@ -99,7 +99,7 @@ Task<Result<>> Http2Response::send(std::span<const std::string_view> parts) {
 
 Task<Result<>> Http2Response::begin() {
   if (e_.phase != Phase::none) co_return internal("the response has begun already");
-  headers.remove("content-length");
+  if (!e_.bodiless()) headers.remove("content-length");  // the length of what HEAD leaves out may be told
   e_.phase = Phase::streaming;
   co_return e_.connection.submit_head(e_, !e_.bodiless());
 }

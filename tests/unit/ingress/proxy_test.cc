@@ -3,8 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <map>
+
 #include "base/http/client.h"
 #include "base/http/websocket.h"
+#include "ingress/http2_front.h"
 #include "ingress/proxy.h"
 
 using namespace base;
@@ -69,6 +72,52 @@ Task<> echo(Request& q, Response& p) {
     std::string text = fmt::format("{} {} {}", q.method, q.target, body ? body->size() : 0);
     co_await p.send(std::string_view(text));
   }
+}
+
+std::string frame(uint8_t type, uint8_t flags, uint8_t stream, std::string_view payload) {
+  std::string out;
+  for (int shift : {16, 8, 0}) out += static_cast<char>(payload.size() >> shift);
+  for (uint8_t b : {type, flags, uint8_t{0}, uint8_t{0}, uint8_t{0}, stream}) out += static_cast<char>(b);
+  return out + std::string(payload);
+}
+
+// HPACK without compression.
+std::string fields(std::vector<std::pair<std::string, std::string>> list) {
+  std::string out;
+  for (auto& [name, value] : list) out += std::string(1, '\0') + static_cast<char>(name.size()) + name + static_cast<char>(value.size()) + value;
+  return out;
+}
+std::string head_of(std::string method, std::string path) {
+  return fields({{":method", std::move(method)}, {":path", std::move(path)}, {":scheme", "https"}, {":authority", "app"}});
+}
+
+// The DATA and the ends of streams that come back to these frames: "1:text" "1." (ended) "1!" (reset), until `ends` streams have ended.
+Task<std::map<int, std::string>> over_http2(ingress::Proxy& proxy, std::string frames, size_t ends) {
+  auto [ours, theirs] = make_stream_pair(proxy.lane(0).strand, proxy.lane(0).strand);
+  auto connection = ingress::make_http2_front(proxy, proxy.lane(0), std::move(theirs), true, 443);
+  proxy.tasks().spawn("connection", proxy.lane(0).strand, [](std::shared_ptr<Connection> c) -> Task<> { co_await c->serve(); }(connection));
+  co_await ours->write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, "") + frames);
+  std::map<int, std::string> out;
+  std::string got;
+  while (ends > 0) {
+    char buffer[8192];
+    ours->set_read_deadline(Clock::now() + std::chrono::seconds(5));
+    auto n = co_await ours->read(buffer);
+    if (!n || *n == 0) break;
+    got.append(buffer, *n);
+    while (got.size() >= 9) {
+      size_t size = static_cast<unsigned char>(got[0]) << 16 | static_cast<unsigned char>(got[1]) << 8 | static_cast<unsigned char>(got[2]);
+      if (got.size() < 9 + size) break;
+      std::string& text = out[got[8]];
+      if (got[3] == 0) text += got.substr(9, size);
+      if (got[3] == 3) text += "!";
+      if (got[3] < 2 && (got[4] & 1)) text += ".";
+      if (got[3] == 3 || (got[3] < 2 && (got[4] & 1))) --ends;
+      got.erase(0, 9 + size);
+    }
+  }
+  ours->close();
+  co_return out;
 }
 
 template <class F>
@@ -159,4 +208,51 @@ TEST_CASE("WebSockets pass through") {
     CHECK(m->data == "echo hello");
     co_await (*ws)->close();
   });
+}
+
+TEST_CASE("HTTP/2 requests reach backends by the same rules, several at a time") {
+  with_front([](Front& f, Server&) -> Task<> {
+    std::string frames = frame(1, 5, 1, head_of("GET", "/a?b=c")) + frame(1, 4, 3, head_of("POST", "/up")) + frame(0, 0, 3, "abc") + frame(1, 5, 5, head_of("GET", "/stream")) +
+                         frame(0, 1, 3, "de") + frame(1, 5, 7, head_of("HEAD", "/h")) + frame(1, 5, 9, head_of("GET", "/a%2fb")) +
+                         frame(1, 5, 11, fields({{":method", "GET"}, {":path", "/"}, {":scheme", "https"}, {":authority", "elsewhere"}})) +
+                         frame(1, 4, 13, head_of("POST", "/sized") + fields({{"content-length", "4"}})) + frame(0, 1, 13, "1234");
+    auto got = co_await over_http2(f.proxy, frames, 7);
+    CHECK(got[1] == "GET /a?b=c 0.");
+    CHECK(got[3] == "POST /up 5.");
+    CHECK(got[5] == "part part part .");
+    CHECK(got[7] == ".");
+    CHECK(got[9].starts_with("400 "));
+    CHECK(got[11].starts_with("404 "));
+    CHECK(got[13] == "POST /sized 4.");
+  });
+}
+
+TEST_CASE("over HTTP/2 the backend sees who asked, and cookies as one") {
+  with_front([](Front& f, Server&) -> Task<> {
+    std::string more = fields({{"cookie", "a=b"}, {"x-forwarded-for", "6.6.6.6"}, {"te", "trailers"}, {"cookie", "c=d"}});
+    auto got = co_await over_http2(f.proxy, frame(1, 5, 1, head_of("GET", "/headers") + more), 1);
+    CHECK(got[1].find("Cookie=a=b; c=d\n") != std::string::npos);
+    CHECK(got[1].find("6.6.6.6") == std::string::npos);
+    CHECK(got[1].find("te=") == std::string::npos);
+    CHECK(got[1].find("X-Forwarded-Proto=https\n") != std::string::npos);
+  });
+}
+
+TEST_CASE("an answer that breaks off resets the HTTP/2 stream") {
+  Runtime runtime(2);
+  Front front(runtime);
+  Server backend(runtime, {.address = "127.0.0.1"}, [](Request&, Response& r) -> Task<> {
+    co_await r.begin();
+    co_await r.write("half");
+    throw std::runtime_error("expected by the test");
+  });
+  REQUIRE(backend.start());
+  front.to({backend.port()});
+  run_to_end(runtime, [](Front& a, Server& b) -> Task<> {
+    auto got = co_await over_http2(a.proxy, frame(1, 5, 1, head_of("GET", "/")), 1);
+    CHECK(got[1] == "half!");
+    co_await a.server.stop(0s);
+    co_await a.proxy.stop();
+    co_await b.stop(0s);
+  }(front, backend));
 }
