@@ -13,6 +13,8 @@
 #include <map>
 #include <streambuf>
 
+#include "base/utf8.h"
+
 namespace api {
 namespace {
 
@@ -240,6 +242,7 @@ class ViewBuffer final : public std::streambuf {
 
 base::Result<std::vector<json::value>> parse_stream(std::string_view text, bool first_only, std::vector<std::string>* problems = nullptr) {
   std::vector<json::value> out;
+  if (!base::is_utf8(text)) return base::bad_request("yaml: invalid UTF-8");
   try {
     ViewBuffer buffer(text);
     std::istream stream(&buffer);

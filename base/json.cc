@@ -6,6 +6,8 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "base/utf8.h"
+
 namespace base {
 namespace {
 
@@ -39,8 +41,15 @@ Result<json::value> parse_json(std::string_view text, size_t max_depth) {
   return v;
 }
 
-std::string to_text(const json::value& v) { return json::serialize(v); }
-std::string to_text(const json::object& v) { return json::serialize(v); }
+namespace {
+
+// Strings may come from header fields, protobuf and file names; what cannot be read again must not be written.
+std::string readable(std::string text) { return is_utf8(text) ? text : to_utf8(text); }
+
+}  // namespace
+
+std::string to_text(const json::value& v) { return readable(json::serialize(v)); }
+std::string to_text(const json::object& v) { return readable(json::serialize(v)); }
 
 const json::value* find(const json::value& v, std::string_view path) {
   const json::value* at = &v;

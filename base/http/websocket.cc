@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/http/wire.h"
+#include "base/utf8.h"
 
 namespace base::http {
 namespace {
@@ -16,21 +17,6 @@ constexpr std::string_view kGuid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 enum Opcode : uint8_t { op_continuation = 0, op_text = 1, op_binary = 2, op_close = 8, op_ping = 9, op_pong = 10 };
 
 std::string accept_key(std::string_view key) { return base64_encode(sha1(fmt::format("{}{}", key, kGuid))); }
-
-bool valid_utf8(std::string_view s) {
-  for (size_t i = 0; i < s.size();) {
-    auto c = static_cast<unsigned char>(s[i]);
-    size_t more = c < 0x80 ? 0 : c >= 0xc2 && c <= 0xdf ? 1 : (c & 0xf0) == 0xe0 ? 2 : c >= 0xf0 && c <= 0xf4 ? 3 : 4;
-    if (more == 4 || i + more >= s.size()) return false;
-    for (size_t k = 1; k <= more; ++k) {
-      auto d = static_cast<unsigned char>(s[i + k]);
-      if ((d & 0xc0) != 0x80) return false;
-      if (k == 1 && ((c == 0xe0 && d < 0xa0) || (c == 0xed && d > 0x9f) || (c == 0xf0 && d < 0x90) || (c == 0xf4 && d > 0x8f))) return false;
-    }
-    i += more + 1;
-  }
-  return true;
-}
 
 void apply_mask(char* data, size_t n, const unsigned char mask[4], size_t phase) {
   for (size_t i = 0; i < n; ++i) data[i] = static_cast<char>(static_cast<unsigned char>(data[i]) ^ mask[(phase + i) & 3]);
@@ -79,7 +65,7 @@ class WebSocketImpl final : public WebSocket {
         CO_CHECK_OK(co_await read_exactly(message.data.data() + at, static_cast<size_t>(size)));
         if (masked) apply_mask(message.data.data() + at, static_cast<size_t>(size), mask, 0);
         if (!final) continue;
-        if (message.kind == WebSocketMessage::Kind::text && !valid_utf8(message.data)) co_return co_await protocol_error(1007, "text that is not UTF-8");
+        if (message.kind == WebSocketMessage::Kind::text && !is_utf8(message.data)) co_return co_await protocol_error(1007, "text that is not UTF-8");
         co_return message;
       }
 

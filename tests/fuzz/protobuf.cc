@@ -18,6 +18,7 @@ constexpr std::string_view kinds[][2] = {{"v1", "Pod"}, {"apps/v1", "Deployment"
 void fuzz::one(std::string_view input) {
   if (api::has_protobuf_envelope(input)) {
     auto v = api::from_protobuf(input);
+    if (v) require(base::parse_json(base::to_text(*v), 256).has_value());
     if (v) (void)api::to_protobuf(*v);
     return;
   }
@@ -26,6 +27,7 @@ void fuzz::one(std::string_view input) {
   const api::Type& type = *api::Schema::builtin().kind(version, name)->type;
   auto v = api::from_protobuf_message(type, input.substr(1));
   if (!v) return;
+  require(base::parse_json(base::to_text(*v), 256).has_value());
   auto again = api::from_protobuf_message(type, api::to_protobuf_message(type, *v));
   require(again.has_value());
 }

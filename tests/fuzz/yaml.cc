@@ -13,4 +13,6 @@ void fuzz::one(std::string_view input) {
   if (!v) return;
   auto again = api::parse_yaml(api::to_yaml(*v));
   require(again && same(*v, *again));
+  auto json = base::parse_json(base::to_text(*v), 70);
+  require(json && same(*v, *json));
 }

@@ -3,6 +3,8 @@
 #include <array>
 #include <charconv>
 
+#include "base/utf8.h"
+
 namespace server {
 namespace {
 
@@ -42,6 +44,8 @@ void append_number(std::string& out, N n) {
 }  // namespace
 
 void append_json_string(std::string& out, std::string_view text) {
+  // Names from header fields and strings of protobuf may hold anything; the store keeps only what can be read again.
+  if (!base::is_utf8(text)) return append_json_string(out, base::to_utf8(text));
   out += '"';
   size_t clean = 0;
   for (size_t i = 0; i < text.size(); ++i) {

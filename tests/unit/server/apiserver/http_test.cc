@@ -56,6 +56,20 @@ TEST_CASE("statuses, warnings and options over the wire") {
   }, true);
 }
 
+TEST_CASE("a client name that is no UTF-8 does not spoil what is stored") {
+  with_cluster([](Cluster c) -> Task<> {
+    Http http(c, certificate(c, "root", {"system:masters"}));
+    const std::string maps = "/api/v1/namespaces/default/configmaps";
+    CHECK((co_await http.send("POST", maps, configmap("odd"), {{"User-Agent", "tool\xff\xc3/1"}})).status == 201);
+    CHECK((co_await http.send("PATCH", maps + "/odd?fieldManager=%FF", R"({"data":{"a":"b"}})", {{"Content-Type", "application/merge-patch+json"}})).status == 200);
+    auto table = co_await http.get(maps, {{"Accept", "application/json;as=Table;g=meta.k8s.io;v=v1"}});
+    CHECK(table.status == 200);
+    auto again = co_await http.get(maps + "/odd");
+    CHECK(text(again.json(), "data.a") == "b");
+    CHECK(again.body.find("tool\xef\xbf\xbd") != again.body.npos);
+  }, true);
+}
+
 TEST_CASE("lists are complete documents") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
