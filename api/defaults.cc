@@ -218,7 +218,14 @@ void service(json::object& o) {
   });
   if (type == "NodePort" || type == "LoadBalancer") set_default_text(*spec, "externalTrafficPolicy", "Cluster");
   if (type == "ClusterIP" || type == "NodePort" || type == "LoadBalancer") set_default_text(*spec, "internalTrafficPolicy", "Cluster");
-  if (type == "LoadBalancer") set_default(*spec, "allocateLoadBalancerNodePorts", true);
+  if (type != "LoadBalancer") return;
+  set_default(*spec, "allocateLoadBalancerNodePorts", true);
+  json::object* status = object_at(o, "status");
+  json::object* balancer = status ? object_at(*status, "loadBalancer") : nullptr;
+  if (!balancer) return;
+  each_object(*balancer, "ingress", [](json::object& ingress) {
+    if (!string_at(ingress, "ip").empty()) set_default_text(ingress, "ipMode", "VIP");
+  });
 }
 
 void namespace_object(json::object& o) {
@@ -274,7 +281,18 @@ void role_binding(json::object& o) {
 
 void horizontal_pod_autoscaler(json::object& o) {
   json::object* spec = object_at(o, "spec");
-  if (!spec || !missing(*spec, "metrics")) return;
+  if (!spec) return;
+  if (json::object* behavior = object_at(*spec, "behavior")) {
+    auto policy = [](std::string_view type, int n) { return json::object{{"type", json::string_view(type.data(), type.size())}, {"value", n}, {"periodSeconds", 15}}; };
+    json::object& up = ensure_object(*behavior, "scaleUp");
+    set_default(up, "stabilizationWindowSeconds", 0);
+    set_default_text(up, "selectPolicy", "Max");
+    if (missing(up, "policies")) up["policies"] = json::array{policy("Pods", 4), policy("Percent", 100)};
+    json::object& down = ensure_object(*behavior, "scaleDown");
+    set_default_text(down, "selectPolicy", "Max");
+    if (missing(down, "policies")) down["policies"] = json::array{policy("Percent", 100)};
+  }
+  if (!missing(*spec, "metrics")) return;
   json::object target{{"type", "Utilization"}, {"averageUtilization", 80}};
   json::object resource{{"name", "cpu"}, {"target", std::move(target)}};
   (*spec)["metrics"] = json::array{json::object{{"type", "Resource"}, {"resource", std::move(resource)}}};

@@ -134,7 +134,10 @@ class SchemaParser {
       f.doc = line.doc;
       Type* type = find(w[1]);
       std::from_chars(w[2].data(), w[2].data() + w[2].size(), f.number);
-      for (size_t i = 3; i < w.size(); ++i) attribute(f, type, w[i]);
+      Constraint constraint;
+      bool constrained = false;
+      for (size_t i = 3; i < w.size(); ++i) constrained |= attribute(f, type, constraint, w[i]);
+      if (constrained) f.constraint = &s_.constraints_.emplace_back(constraint);
       f.type = type;
     });
   }
@@ -209,7 +212,31 @@ class SchemaParser {
     return names_.at(label_ + "." + key);
   }
 
-  void attribute(Field& f, Type*& type, std::string_view word) {
+  static int64_t whole(std::string_view text) {
+    int64_t n = 0;
+    std::from_chars(text.data(), text.data() + text.size(), n);
+    return n;
+  }
+
+  // True when the word was a constraint.
+  bool constrain(Constraint& c, std::string_view name, std::string_view value) {
+    if (name == "min") c.min = whole(value);
+    else if (name == "above") c.min = whole(value) + 1, c.above = true;
+    else if (name == "range") c.min = whole(value), c.max = whole(value.substr(value.find("..") + 2));
+    else if (name == "maxlength") c.max_length = static_cast<uint32_t>(whole(value));
+    else if (name == "maxitems") c.max_items = static_cast<uint32_t>(whole(value));
+    else if (name == "format") c.format = value;
+    else if (name == "values") c.values = value;
+    else if (name == "unique") c.unique = value.empty() ? "." : value;
+    else if (name == "why") c.why = unquoted(value);
+    else if (name == "says") c.says = unquoted(value);
+    else if (name == "emptyok") c.empty_ok = true;
+    else if (name == "open") c.open = true;
+    else return false;
+    return true;
+  }
+
+  bool attribute(Field& f, Type*& type, Constraint& constraint, std::string_view word) {
     size_t eq = word.find('=');
     std::string_view name = word.substr(0, eq), value = eq == std::string_view::npos ? std::string_view() : word.substr(eq + 1);
     if (name == "required") f.required = true;
@@ -220,6 +247,8 @@ class SchemaParser {
     else if (name == "list") list(*type, value);
     else if (name == "patch") patch(type, value);
     else if (name == "struct") type = copy(*type, value == "atomic");
+    else return constrain(constraint, name, value);
+    return false;
   }
 
   // A named type with another ownership rule at one place.
@@ -255,9 +284,7 @@ class SchemaParser {
       case Form::boolean: return text == "true";
       case Form::int32:
       case Form::int64: {
-        int64_t n = 0;
-        std::from_chars(text.data(), text.data() + text.size(), n);
-        return n;
+        return whole(text);
       }
       case Form::object:
       case Form::map: return base::json::object();

@@ -36,6 +36,19 @@ enum class Form : uint8_t {
 enum class ListKind : uint8_t { atomic, set, map };
 enum class PatchStrategy : uint8_t { none, merge, replace, retain_keys, merge_retain_keys };
 
+// What a built-in field's values must be beyond their type: the attributes of that name in api/schema/*.schema.
+struct Constraint {
+  int64_t min = INT64_MIN, max = INT64_MAX;  // of a number, inclusive
+  uint32_t max_length = 0, max_items = 0;    // 0: any
+  std::string_view format;                   // of a string, of the elements of a list, of the keys of a map
+  std::string_view values;                   // format of the values of a map
+  std::string_view unique;                   // member by which the elements of a list differ; "." for the element itself
+  std::string_view why, says;                // texts instead of the usual ones: for what is missing, for what is wrong
+  bool empty_ok = false;                     // required by the type, yet empty values are taken
+  bool open = false;                         // of an enum: a rule says which values are taken
+  bool above = false;                        // the lower bound is told as "greater than"
+};
+
 struct Field {
   std::string_view name;        // as in JSON
   const Type* type = nullptr;
@@ -47,6 +60,7 @@ struct Field {
   bool omit_zero = false;       // optional number or boolean whose zero means absence
   bool keep_empty = false;      // optional string whose "" differs from absence
   bool union_member = false;
+  const Constraint* constraint = nullptr;
   base::json::value default_value;  // null: none
   std::string_view doc;
 };
@@ -116,6 +130,7 @@ class Schema {
   friend class SchemaParser;
   std::deque<Type> types_;
   std::deque<Kind> kinds_;
+  std::deque<Constraint> constraints_;
   std::map<std::string, const Kind*, std::less<>> by_kind_, by_resource_;
   std::map<std::string, const Type*, std::less<>> by_name_;
 };

@@ -3,6 +3,9 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <charconv>
 
 namespace api {
@@ -206,27 +209,148 @@ std::string check_cidr(std::string_view v) {
   return {};
 }
 
+std::string check_domain_path(std::string_view v) {
+  size_t slash = v.find('/');
+  std::string_view domain = v.substr(0, slash);
+  if (slash == std::string_view::npos) return "must be a domain-prefixed path (such as \"acme.io/foo\")";
+  if (std::string e = check_dns1123_subdomain(domain); !e.empty()) return e;
+  std::string_view path = v.substr(slash + 1);
+  bool good = !path.empty() && is_alnum(path.front()) && is_alnum(path.back());
+  for (char c : path) good &= is_alnum(c) || std::string_view("-._~%!$&'()*+,;=:/").find(c) != std::string_view::npos;
+  return good ? "" : "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+}
+
+std::string check_csi_driver(std::string_view v) {
+  std::string lower(v);
+  for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  return check_dns1123_subdomain(lower);
+}
+
+std::string check_sysctl(std::string_view v) {
+  bool good = !v.empty() && v.size() <= 253, edge = true;
+  for (char c : v) {
+    bool part = is_alnum_lower(c);
+    good &= part || ((c == '-' || c == '_' || c == '.' || c == '/') && (!edge || c == '-' || c == '_'));
+    edge = !part && (c == '.' || c == '/');
+  }
+  good &= !v.empty() && is_alnum_lower(v.front()) && is_alnum_lower(v.back());
+  return good ? "" : "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*([a-z0-9][-_a-z0-9]*)?[a-z0-9]$";
+}
+
+std::string check_c_identifier(std::string_view v) {
+  bool good = !v.empty() && !is_digit(v.front());
+  for (char c : v) good &= is_alnum(c) || c == '_';
+  return good ? "" : "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. "
+                     "'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')";
+}
+
+std::string check_absolute_path(std::string_view v) { return v.starts_with('/') ? "" : "must be an absolute path"; }
+
+std::string check_uuid(std::string_view v) {
+  bool good = v.size() == 36;
+  for (size_t i = 0; good && i < v.size(); ++i) {
+    bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+    good = dash ? v[i] == '-' : is_digit(v[i]) || (v[i] >= 'a' && v[i] <= 'f');
+  }
+  return good ? "" : "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters";
+}
+
+std::string check_time_zone(std::string_view v) {
+  if (v == "Local" || v == "LOCAL" || v == "local") return "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+  bool good = !v.empty() && v.front() != '/' && v.find("..") == std::string_view::npos;
+  for (char c : v) good &= is_alnum(c) || c == '_' || c == '-' || c == '+' || c == '/';
+  return good ? "" : fmt::format("unknown time zone {}", v);
+}
+
+namespace {
+
+// One field of a schedule: lists of "*", "a", "a-b", each with "/step"; names of months and days count as numbers.
+bool is_cron_field(std::string_view field, int least, int most, std::initializer_list<std::string_view> names) {
+  auto number = [&](std::string_view t, int& n) {
+    int i = least;
+    for (std::string_view name : names) {
+      bool equal = t.size() == 3;
+      for (size_t k = 0; equal && k < 3; ++k) equal = (t[k] | 32) == name[k];
+      if (equal) {
+        n = i;
+        return true;
+      }
+      ++i;
+    }
+    auto [end, ec] = std::from_chars(t.data(), t.data() + t.size(), n);
+    return ec == std::errc() && end == t.data() + t.size() && n >= 0;
+  };
+  for (;;) {
+    size_t comma = field.find(',');
+    std::string_view part = field.substr(0, comma);
+    int step = 1;
+    if (size_t slash = part.find('/'); slash != std::string_view::npos) {
+      std::string_view text = part.substr(slash + 1);
+      auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), step);
+      if (ec != std::errc() || end != text.data() + text.size() || step <= 0) return false;
+      part = part.substr(0, slash);
+    }
+    if (part != "*" && part != "?") {
+      size_t dash = part.find('-');
+      int from = 0, to = 0;
+      if (!number(part.substr(0, dash), from)) return false;
+      if (dash == std::string_view::npos) to = from;
+      else if (!number(part.substr(dash + 1), to)) return false;
+      if (from < least || to > most || from > to) return false;
+    }
+    if (comma == std::string_view::npos) return true;
+    field = field.substr(comma + 1);
+  }
+}
+
+// Go's time.Duration: "1h30m".
+bool is_duration(std::string_view v) {
+  bool any = false;
+  while (!v.empty()) {
+    size_t n = v.find_first_not_of("0123456789.");
+    if (n == 0 || n == std::string_view::npos) return false;
+    v = v.substr(n);
+    size_t unit = 0;
+    for (std::string_view u : {"ns", "us", "ms", "s", "m", "h"}) {
+      if (v.starts_with(u) && u.size() > unit) unit = u.size();
+    }
+    if (unit == 0) return false;
+    v = v.substr(unit);
+    any = true;
+  }
+  return any;
+}
+
+}  // namespace
+
 std::string check_cron(std::string_view v) {
   if (v.starts_with("TZ=") || v.starts_with("CRON_TZ=")) return "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
   if (v.starts_with("@")) {
     for (std::string_view known : {"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"}) {
       if (v == known) return {};
     }
-    return v.starts_with("@every ") ? "" : fmt::format("unrecognized descriptor: {}", v);
+    if (v.starts_with("@every ")) return is_duration(v.substr(7)) ? "" : fmt::format("failed to parse duration {}", v);
+    return fmt::format("unrecognized descriptor: {}", v);
   }
-  int fields = 0;
-  size_t i = 0;
-  while (i < v.size()) {
-    while (i < v.size() && v[i] == ' ') ++i;
-    size_t start = i;
-    for (; i < v.size() && v[i] != ' '; ++i) {
-      if (!is_alnum(v[i]) && std::string_view("*?,-/").find(v[i]) == std::string_view::npos) {
-        return fmt::format("failed to parse {}", v.substr(start));
-      }
-    }
-    if (i > start) ++fields;
+  std::vector<std::string_view> fields;
+  for (size_t i = 0; i < v.size();) {
+    size_t start = v.find_first_not_of(" \t", i);
+    if (start == std::string_view::npos) break;
+    i = std::min(v.find_first_of(" \t", start), v.size());
+    fields.push_back(v.substr(start, i - start));
   }
-  return fields == 5 ? "" : fmt::format("expected exactly 5 fields, found {}: {}", fields, v);
+  if (fields.size() != 5) return fmt::format("expected exactly 5 fields, found {}: [{}]", fields.size(), fmt::join(fields, " "));
+  static constexpr std::initializer_list<std::string_view> none = {};
+  static constexpr std::initializer_list<std::string_view> months = {"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"};
+  static constexpr std::initializer_list<std::string_view> days = {"sun", "mon", "tue", "wed", "thu", "fri", "sat"};
+  struct {
+    int least, most;
+    std::initializer_list<std::string_view> names;
+  } static constexpr rows[] = {{0, 59, none}, {0, 23, none}, {1, 31, none}, {1, 12, months}, {0, 6, days}};
+  for (size_t i = 0; i < 5; ++i) {
+    if (!is_cron_field(fields[i], rows[i].least, rows[i].most, rows[i].names)) return fmt::format("failed to parse {}: \"{}\"", fields[i], v);
+  }
+  return {};
 }
 
 }  // namespace api

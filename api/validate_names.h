@@ -22,6 +22,13 @@ std::string check_port(int64_t value);                        // 1-65535
 std::string check_ip(std::string_view value);
 std::string check_cidr(std::string_view value);
 std::string check_cron(std::string_view value);
+std::string check_domain_path(std::string_view value);        // example.com/path
+std::string check_csi_driver(std::string_view value);         // at most 63, letters of both cases
+std::string check_sysctl(std::string_view value);
+std::string check_c_identifier(std::string_view value);
+std::string check_absolute_path(std::string_view value);
+std::string check_uuid(std::string_view value);
+std::string check_time_zone(std::string_view value);
 // Whether it is an IPv6 address.
 bool is_ipv6(std::string_view value);
 

@@ -47,6 +47,10 @@ void Checker::too_many(std::string path, size_t count, size_t max) {
   causes.push_back({"FieldValueTooMany", fmt::format("Too many: {}: must have at most {} items", count, max), std::move(path)});
 }
 
+void Checker::wrong_type(std::string path, const value& bad, std::string_view detail) {
+  causes.push_back({"FieldValueTypeInvalid", fmt::format("Invalid value: {}: {}", shown(bad), detail), std::move(path)});
+}
+
 void Checker::check_text(std::string path, std::string_view text, const std::string& problem) {
   if (!problem.empty()) invalid_text(std::move(path), text, problem);
 }
@@ -61,10 +65,9 @@ void Checker::port(const std::string& path, int64_t number) {
 }
 
 void Checker::immutable(const object& before, const object& after, std::string_view name, const std::string& path, std::string_view detail) {
-  const value* b = before.if_contains(name);
-  const value* a = after.if_contains(name);
   static const value none;
-  if ((b ? *b : none) != (a ? *a : none)) invalid(path, a ? *a : none, detail);
+  const value* a = after.if_contains(name);
+  if (!same(before, after, name)) invalid(path, a ? *a : none, detail);
 }
 
 std::string_view text(const object& o, std::string_view name) {
@@ -98,65 +101,19 @@ const object& as_object(const value& v) {
 }
 std::string_view as_text(const value& v) { return v.is_string() ? std::string_view(v.get_string()) : std::string_view(); }
 
-namespace {
-
-// Declared as required in the API, yet empty values are taken.
-bool may_be_empty(const Type& t, std::string_view field) {
-  static constexpr std::pair<std::string_view, std::string_view> list[] = {
-      {"HTTPHeader", "value"}, {"Sysctl", "value"}, {"CSINodeSpec", "drivers"}, {"LimitRangeSpec", "limits"}, {"PodFailurePolicy", "rules"},
-      {"LabelSelectorRequirement", "key"}, {"PodSpec", "containers"}, {"Container", "name"}};
-  for (auto [type, name] : list) {
-    if (t.name == type && field == name) return true;
+std::vector<std::string_view> present(const object& o, std::initializer_list<std::string_view> names) {
+  std::vector<std::string_view> out;
+  for (std::string_view n : names) {
+    if (has(o, n)) out.push_back(n);
   }
-  return false;
+  return out;
 }
 
-bool is_absent(const Field& f, const value* v) {
-  if (!v || v->is_null()) return f.type->form == Form::string || f.type->form >= Form::object;
-  if (v->is_string()) return f.type->form == Form::string && v->get_string().empty();
-  return f.type->form == Form::list && v->is_array() && v->get_array().empty();
-}
-
-}  // namespace
-
-void check_schema(Checker& c, const Type& t, const value& v, const std::string& path) {
-  switch (t.form) {
-    case Form::object: {
-      const object* o = v.if_object();
-      if (!o) return;
-      for (const Field& f : t.fields) {
-        if (path.empty() && (f.name == "metadata" || f.name == "status")) continue;
-        const value* member = o->if_contains(f.name);
-        if (f.required && is_absent(f, member) && !may_be_empty(t, f.name)) {
-          c.required(path.empty() ? std::string(f.name) : fmt::format("{}.{}", path, f.name));
-          continue;
-        }
-        if (!member || (!member->is_structured() && f.type->values.empty())) continue;
-        check_schema(c, *f.type, *member, path.empty() ? std::string(f.name) : fmt::format("{}.{}", path, f.name));
-      }
-      return;
-    }
-    case Form::list:
-      if (const array* a = v.if_array(); a && (t.element->form >= Form::object || !t.element->values.empty())) {
-        for (size_t i = 0; i < a->size(); ++i) check_schema(c, *t.element, (*a)[i], fmt::format("{}[{}]", path, i));
-      }
-      return;
-    case Form::map:
-      if (const object* o = v.if_object(); o && (t.element->form >= Form::object || !t.element->values.empty())) {
-        for (const auto& [key, member] : *o) check_schema(c, *t.element, member, fmt::format("{}[{}]", path, std::string_view(key)));
-      }
-      return;
-    case Form::string: {
-      std::string_view s = as_text(v);
-      if (!s.empty() && !t.values.empty() && std::find(t.values.begin(), t.values.end(), s) == t.values.end()) {
-        std::vector<std::string_view> known;
-        std::copy_if(t.values.begin(), t.values.end(), std::back_inserter(known), [](std::string_view k) { return !k.empty(); });
-        c.unsupported(path, s, std::move(known));
-      }
-      return;
-    }
-    default: return;
-  }
+bool same(const object& before, const object& after, std::string_view name) {
+  static const value none;
+  const value* b = before.if_contains(name);
+  const value* a = after.if_contains(name);
+  return (b ? *b : none) == (a ? *a : none);
 }
 
 void check_labels(Checker& c, const object& labels, const std::string& path) {

@@ -1,97 +1,37 @@
-// Services, ingresses, endpoint slices and network policies.
+// Ingresses, network policies, endpoints, and the addresses of the cluster.
+#include <algorithm>
 #include <set>
 
 #include "api/validate_names.h"
-#include "api/validation/checker.h"
+#include "api/validation/addresses.h"
+#include "api/validation/rules.h"
 
 namespace api::validation {
 namespace {
 
-void service_ports(Checker& c, const object& spec) {
-  const array& ports = list(spec, "ports");
-  std::string_view type = text(spec, "type");
-  bool headless = text(spec, "clusterIP") == "None";
-  if (ports.empty() && !headless && type != "ExternalName") c.required("spec.ports");
-  std::set<std::string> names, numbers;
-  for (size_t i = 0; i < ports.size(); ++i) {
-    const object& p = as_object(ports[i]);
-    std::string at = fmt::format("spec.ports[{}]", i);
-    std::string_view name = text(p, "name"), protocol = text(p, "protocol");
-    if (name.empty()) {
-      if (ports.size() > 1) c.required(at + ".name");
-    } else {
-      c.check_text(at + ".name", name, check_dns1123_label(name));
-      if (!names.emplace(name).second) c.duplicate(at + ".name", name);
-    }
-    c.port(at + ".port", number(p, "port"));
-    if (const value* target = p.if_contains("targetPort")) {
-      if (target->is_int64() && target->get_int64() != 0) c.port(at + ".targetPort", target->get_int64());
-      if (target->is_string() && !as_text(*target).empty()) c.check_text(at + ".targetPort", as_text(*target), check_port_name(as_text(*target)));
-    }
-    if (!numbers.insert(fmt::format("{}/{}", protocol, number(p, "port"))).second) c.duplicate(at, ports[i]);
-    if (int64_t node = number(p, "nodePort"); node != 0) {
-      if (type != "NodePort" && type != "LoadBalancer") c.forbidden(at + ".nodePort", fmt::format("may not be used when `type` is '{}'", type));
-      c.port(at + ".nodePort", node);
-    }
-  }
+std::string host_problem(std::string_view host) {
+  return host.find('*') != std::string_view::npos ? check_wildcard_subdomain(host) : check_dns1123_subdomain(host);
 }
 
-void service(Checker& c, const object& o) {
-  const object& spec = map(o, "spec");
-  std::string_view type = text(spec, "type");
-  service_ports(c, spec);
-  check_labels(c, map(spec, "selector"), "spec.selector");
-  if (type == "ExternalName") {
-    std::string_view name = text(spec, "externalName");
-    if (name.ends_with('.')) name.remove_suffix(1);
-    if (name.empty()) c.required("spec.externalName");
-    else c.check_text("spec.externalName", name, check_dns1123_subdomain(name));
-    if (std::string_view ip = text(spec, "clusterIP"); !ip.empty() && ip != "None") {
-      c.forbidden("spec.clusterIPs[0]", "may not be set for ExternalName services");
-    }
-  } else if (std::string_view ip = text(spec, "clusterIP"); !ip.empty() && ip != "None") {
-    c.check_text("spec.clusterIPs[0]", ip, check_ip(ip));
-  } else if (ip == "None" && type != "ClusterIP") {
-    c.invalid_text("spec.clusterIPs[0]", "None", fmt::format("may not be set to 'None' for {} services", type));
-  }
-  if (text(spec, "sessionAffinity") == "ClientIP") {
-    int64_t seconds = number(map(map(spec, "sessionAffinityConfig"), "clientIP"), "timeoutSeconds", 10800);
-    if (seconds <= 0 || seconds > 86400) {
-      c.invalid("spec.sessionAffinityConfig.clientIP.timeoutSeconds", value(seconds), "must be greater than 0 and less than 86400");
-    }
-  } else if (has(spec, "sessionAffinityConfig")) {
-    c.forbidden("spec.sessionAffinityConfig", "must not be set when session affinity is None");
-  }
-  const array& external = list(spec, "externalIPs");
-  for (size_t i = 0; i < external.size(); ++i) {
-    std::string at = fmt::format("spec.externalIPs[{}]", i);
-    std::string_view ip = as_text(external[i]);
-    c.check_text(at, ip, check_ip(ip));
-    if (ip.starts_with("127.") || ip == "::1") c.invalid_text(at, ip, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
-  }
-  bool reachable = type == "NodePort" || type == "LoadBalancer" || (type == "ClusterIP" && !external.empty());
-  if (has(spec, "externalTrafficPolicy") && !reachable) {
-    c.invalid("spec.externalTrafficPolicy", *spec.if_contains("externalTrafficPolicy"), "may only be set for externally-accessible services");
-  }
-  const array& ranges = list(spec, "loadBalancerSourceRanges");
-  for (size_t i = 0; i < ranges.size(); ++i) {
-    c.check_text(fmt::format("spec.loadBalancerSourceRanges[{}]", i), as_text(ranges[i]), check_cidr(as_text(ranges[i])));
-  }
-  if (!ranges.empty() && type != "LoadBalancer") c.forbidden("spec.loadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'");
-}
-
-void backend(Checker& c, const object& b, const std::string& path) {
+void ingress_backend(Checker& c, const object& b, const std::string& path) {
   bool service = has(b, "service"), resource = has(b, "resource");
-  if (service && resource) c.invalid(path, value(b), "cannot set both resource and service backends");
-  if (!service && !resource) c.required(path, "backend must specify either a service or a resource");
-  if (!service) return;
+  if (service && resource) c.invalid(path, "", "cannot set both resource and service backends");
+  if (!service && !resource) c.required(path, "port name or number is required");
+  if (resource) {
+    const object& r = map(b, "resource");
+    for (std::string_view n : {"kind", "name"}) {
+      if (!text(r, n).empty()) c.check_text(fmt::format("{}.resource.{}", path, n), text(r, n), check_path_segment(text(r, n)));
+    }
+    if (!text(r, "apiGroup").empty()) c.check_text(path + ".resource.apiGroup", text(r, "apiGroup"), check_dns1123_subdomain(text(r, "apiGroup")));
+  }
+  if (!service || resource) return;
   const object& s = map(b, "service");
   if (!text(s, "name").empty()) c.check_text(path + ".service.name", text(s, "name"), check_dns1035_label(text(s, "name")));
   const object& port = map(s, "port");
   int64_t n = number(port, "number");
   std::string_view name = text(port, "name");
-  if (n == 0 && name.empty()) c.required(path + ".service.port", "port name or number is required");
-  else if (n != 0 && !name.empty()) c.invalid(path + ".service.port", value(port), "cannot set both port name & port number");
+  if (n == 0 && name.empty()) c.required(path, "port name or number is required");
+  else if (n != 0 && !name.empty()) c.invalid_text(path, "", "cannot set both port name & port number");
   else if (n != 0) c.port(path + ".service.port.number", n);
   else c.check_text(path + ".service.port.name", name, check_port_name(name));
 }
@@ -106,90 +46,112 @@ void ingress_path(Checker& c, const object& p, const std::string& at) {
     for (std::string_view bad : {"/..", "/."}) {
       if (path.ends_with(bad)) c.invalid_text(at + ".path", path, fmt::format("cannot end with '{}'", bad));
     }
-  } else if (!path.empty() && !path.starts_with('/')) {
-    c.invalid_text(at + ".path", path, "must be an absolute path");
+  } else if (type == "ImplementationSpecific") {
+    if (!path.empty() && !path.starts_with('/')) c.invalid_text(at + ".path", path, "must be an absolute path");
+  } else if (!type.empty()) {
+    c.unsupported(at + ".pathType", type, {"Exact", "ImplementationSpecific", "Prefix"});
   }
-  backend(c, map(p, "backend"), at + ".backend");
 }
 
-void ingress(Checker& c, const object& o) {
+void ingress(Checker& c, const object* before, const object& o) {
   const object& spec = map(o, "spec");
   const array& rules = list(spec, "rules");
   if (rules.empty() && !has(spec, "defaultBackend")) c.invalid("spec", value(spec), "either `defaultBackend` or `rules` must be specified");
-  if (has(spec, "defaultBackend")) backend(c, map(spec, "defaultBackend"), "spec.defaultBackend");
-  if (std::string_view name = text(spec, "ingressClassName"); !name.empty()) c.check_text("spec.ingressClassName", name, check_dns1123_subdomain(name));
   for (size_t i = 0; i < rules.size(); ++i) {
     const object& rule = as_object(rules[i]);
     std::string at = fmt::format("spec.rules[{}]", i);
     if (std::string_view host = text(rule, "host"); !host.empty()) {
       if (check_ip(host).empty()) c.invalid_text(at + ".host", host, "must be a DNS name, not an IP address");
-      else c.check_text(at + ".host", host, host.find('*') != std::string_view::npos ? check_wildcard_subdomain(host) : check_dns1123_subdomain(host));
+      else c.check_text(at + ".host", host, host_problem(host));
     }
-    const array& paths = list(map(rule, "http"), "paths");
-    for (size_t j = 0; j < paths.size(); ++j) ingress_path(c, as_object(paths[j]), fmt::format("{}.http.paths[{}]", at, j));
   }
   const array& tls = list(spec, "tls");
   for (size_t i = 0; i < tls.size(); ++i) {
     const array& hosts = list(as_object(tls[i]), "hosts");
-    for (size_t j = 0; j < hosts.size(); ++j) {
-      std::string_view host = as_text(hosts[j]);
-      c.check_text(fmt::format("spec.tls[{}].hosts[{}]", i, j), host,
-                   host.find('*') != std::string_view::npos ? check_wildcard_subdomain(host) : check_dns1123_subdomain(host));
-    }
+    for (size_t j = 0; j < hosts.size(); ++j) c.check_text(fmt::format("spec.tls[{}].hosts[{}]", i, j), as_text(hosts[j]), host_problem(as_text(hosts[j])));
+  }
+  constexpr std::string_view old_class = "kubernetes.io/ingress.class";
+  const object& annotations = map(map(o, "metadata"), "annotations");
+  if (!before && has(spec, "ingressClassName") && annotations.contains(old_class)) {
+    c.invalid_text(fmt::format("annotations.{}", old_class), text(annotations, old_class), "can not be set when the class field is also set");
   }
 }
 
-void policy_ports(Checker& c, const array& ports, const std::string& path) {
-  for (size_t i = 0; i < ports.size(); ++i) {
-    const object& p = as_object(ports[i]);
-    std::string at = fmt::format("{}[{}]", path, i);
-    const value* port = p.if_contains("port");
-    if (port && port->is_int64()) c.port(at + ".port", port->get_int64());
-    if (port && port->is_string()) c.check_text(at + ".port", as_text(*port), check_port_name(as_text(*port)));
-    if (!has(p, "endPort")) continue;
-    if (!port) c.required(at + ".endPort", "may not be specified when `port` is not specified");
-    else if (port->is_string()) c.invalid(at + ".endPort", *p.if_contains("endPort"), "may not be specified when `port` is non-numeric");
-    else if (number(p, "endPort") < port->get_int64()) c.invalid(at + ".endPort", *p.if_contains("endPort"), "must be greater than or equal to `port`");
+void ingress_status(Checker& c, const object&, const object& o) {
+  const array& ingress = list(map(map(o, "status"), "loadBalancer"), "ingress");
+  for (size_t i = 0; i < ingress.size(); ++i) {
+    const object& e = as_object(ingress[i]);
+    std::string at = fmt::format("status.loadBalancer.ingress[{}]", i);
+    std::string_view ip = text(e, "ip"), host = text(e, "hostname");
+    if (!ip.empty()) c.check_text(at + ".ip", ip, check_ip(ip));
+    if (host.empty()) continue;
+    if (check_ip(host).empty()) c.invalid_text(at + ".hostname", host, "must be a DNS name, not an IP address");
+    else c.check_text(at + ".hostname", host, check_dns1123_subdomain(host));
   }
 }
 
-void policy_peers(Checker& c, const array& peers, const std::string& path) {
-  for (size_t i = 0; i < peers.size(); ++i) {
-    const object& p = as_object(peers[i]);
-    std::string at = fmt::format("{}[{}]", path, i);
-    int count = has(p, "podSelector") + has(p, "namespaceSelector") + has(p, "ipBlock");
-    if (count == 0) c.required(at, "must specify a peer");
-    if (has(p, "ipBlock") && count > 1) c.forbidden(at, "may not specify both ipBlock and another peer");
-    check_label_selector(c, map(p, "podSelector"), at + ".podSelector");
-    check_label_selector(c, map(p, "namespaceSelector"), at + ".namespaceSelector");
-    const object& block = map(p, "ipBlock");
-    if (std::string_view cidr = text(block, "cidr"); !cidr.empty()) c.check_text(at + ".ipBlock.cidr", cidr, check_cidr(cidr));
-    const array& except = list(block, "except");
-    for (size_t j = 0; j < except.size(); ++j) {
-      c.check_text(fmt::format("{}.ipBlock.except[{}]", at, j), as_text(except[j]), check_cidr(as_text(except[j])));
-    }
+void policy_port(Checker& c, const object& p, const std::string& at) {
+  const value* port = p.if_contains("port");
+  if (port && port->is_int64()) c.port(at + ".port", port->get_int64());
+  if (port && port->is_string()) c.check_text(at + ".port", as_text(*port), check_port_name(as_text(*port)));
+  const value* end = p.if_contains("endPort");
+  if (!end || !end->is_int64()) return;
+  if (!port) c.invalid(at + ".endPort", *end, "may not be specified when `port` is not specified");
+  else if (port->is_string()) c.invalid(at + ".endPort", *end, "may not be specified when `port` is non-numeric");
+  else {
+    c.port(at + ".endPort", end->get_int64());
+    if (end->get_int64() < number(p, "port")) c.invalid(at + ".endPort", *end, "must be greater than or equal to `port`");
   }
 }
 
-void network_policy(Checker& c, const object& o) {
-  const object& spec = map(o, "spec");
-  check_label_selector(c, map(spec, "podSelector"), "spec.podSelector");
-  static constexpr std::pair<std::string_view, std::string_view> directions[] = {{"ingress", "from"}, {"egress", "to"}};
-  for (auto [name, peers] : directions) {
-    const array& rules = list(spec, name);
-    for (size_t i = 0; i < rules.size(); ++i) {
-      std::string at = fmt::format("spec.{}[{}]", name, i);
-      policy_ports(c, list(as_object(rules[i]), "ports"), at + ".ports");
-      policy_peers(c, list(as_object(rules[i]), peers), fmt::format("{}.{}", at, peers));
-    }
+void policy_peer(Checker& c, const object& p, const std::string& at) {
+  int count = has(p, "podSelector") + has(p, "namespaceSelector") + has(p, "ipBlock");
+  if (count == 0) c.required(at, "must specify a peer");
+  if (has(p, "ipBlock") && count > 1) c.forbidden(at, "may not specify both ipBlock and another peer");
+}
+
+void ip_block(Checker& c, const object& block, const std::string& at) {
+  auto whole = parse_range(text(block, "cidr"));
+  const array& except = list(block, "except");
+  for (size_t j = 0; j < except.size(); ++j) {
+    std::string here = fmt::format("{}.except[{}]", at, j);
+    auto part = parse_range(as_text(except[j]));
+    if (!part) c.check_text(here, as_text(except[j]), check_cidr(as_text(except[j])));
+    else if (whole && !whole->contains(*part)) c.invalid(here, except[j], "must be a strict subset of `cidr`");
   }
 }
 
-void endpoint_slice(Checker& c, const object* before, const object& o) {
+void network_policy(Checker& c, const object*, const object& o) {
+  const array& types = list(map(o, "spec"), "policyTypes");
+  if (types.size() > 2) c.invalid("spec.policyTypes", value(types), "may not specify more than two policyTypes");
+}
+
+void ingress_class_parameters(Checker& c, const object& p, const std::string& path) {
+  std::string_view scope = text(p, "scope"), ns = text(p, "namespace");
+  for (std::string_view n : {"kind", "name"}) {
+    if (!text(p, n).empty()) c.check_text(fmt::format("{}.{}", path, n), text(p, n), check_path_segment(text(p, n)));
+  }
+  if (scope.empty()) c.required(path + ".scope");
+  else if (scope != "Cluster" && scope != "Namespace") c.unsupported(path + ".scope", scope, {"Cluster", "Namespace"});
+  if (scope == "Namespace") {
+    if (!has(p, "namespace")) c.required(path + ".namespace", "`parameters.scope` is set to 'Namespace'");
+    else c.check_text(path + ".namespace", ns, check_dns1123_label(ns));
+  }
+  if (scope == "Cluster" && has(p, "namespace")) c.forbidden(path + ".namespace", "`parameters.scope` is set to 'Cluster'");
+}
+
+void ingress_class(Checker& c, const object*, const object& o) {
+  if (text(map(o, "spec"), "controller").empty()) c.required("spec.controller");
+}
+
+void endpoint_slice(Checker& c, const object*, const object& o) {
   std::string_view type = text(o, "addressType");
+  if (!type.empty() && type != "IPv4" && type != "IPv6" && type != "FQDN") {
+    c.unsupported("addressType", type, {"FQDN", "IPv4", "IPv6"});
+    return;
+  }
   const array& endpoints = list(o, "endpoints");
-  if (endpoints.size() > 1000) c.too_many("endpoints", endpoints.size(), 1000);
-  for (size_t i = 0; i < endpoints.size(); ++i) {
+  for (size_t i = 0; i < endpoints.size() && endpoints.size() <= 1000; ++i) {
     const array& addresses = list(as_object(endpoints[i]), "addresses");
     for (size_t j = 0; j < addresses.size(); ++j) {
       std::string at = fmt::format("endpoints[{}].addresses[{}]", i, j);
@@ -197,26 +159,113 @@ void endpoint_slice(Checker& c, const object* before, const object& o) {
       if (type == "FQDN") c.check_text(at, a, check_dns1123_subdomain(a));
       else if (std::string e = check_ip(a); !e.empty()) c.invalid_text(at, a, e);
       else if ((type == "IPv6") != is_ipv6(a)) c.invalid_text(at, a, fmt::format("must be an {} address", type));
+      else check_non_special(c, a, at);
     }
   }
-  if (before) c.immutable(*before, o, "addressType", "addressType");
+  std::set<std::string_view> names;
+  const array& ports = list(o, "ports");
+  for (size_t i = 0; i < ports.size(); ++i) {
+    std::string_view name = text(as_object(ports[i]), "name");
+    if (!names.insert(name).second) c.duplicate(fmt::format("ports[{}].name", i), name);
+    if (const value* n = as_object(ports[i]).if_contains("port"); n && n->is_int64()) c.port(fmt::format("ports[{}].port", i), n->get_int64());
+  }
 }
 
-void ingress_class(Checker& c, const object* before, const object& o) {
-  if (before) c.immutable(map(*before, "spec"), map(o, "spec"), "controller", "spec.controller");
+void endpoints(Checker& c, const object*, const object& o) {
+  const array& subsets = list(o, "subsets");
+  for (size_t i = 0; i < subsets.size(); ++i) {
+    const object& s = as_object(subsets[i]);
+    std::string at = fmt::format("subsets[{}]", i);
+    if (list(s, "addresses").empty() && list(s, "notReadyAddresses").empty()) c.required(at, "must specify `addresses` or `notReadyAddresses`");
+    for (std::string_view member : {"addresses", "notReadyAddresses"}) {
+      const array& addresses = list(s, member);
+      for (size_t j = 0; j < addresses.size(); ++j) {
+        std::string_view ip = text(as_object(addresses[j]), "ip");
+        std::string here = fmt::format("{}.{}[{}].ip", at, member, j);
+        c.check_text(here, ip, check_ip(ip));
+        check_non_special(c, ip, here);
+      }
+    }
+    const array& ports = list(s, "ports");
+    for (size_t j = 0; j < ports.size(); ++j) {
+      const object& p = as_object(ports[j]);
+      std::string here = fmt::format("{}.ports[{}]", at, j);
+      if (text(p, "name").empty()) {
+        if (ports.size() > 1) c.required(here + ".name");
+      } else {
+        c.check_text(here + ".name", text(p, "name"), check_dns1123_label(text(p, "name")));
+      }
+      c.port(here + ".port", number(p, "port"));
+    }
+  }
 }
+
+void ip_address(Checker& c, const object* before, const object& o) {
+  std::string_view name = text(map(o, "metadata"), "name");
+  std::string canonical = canonical_ip(name);
+  if (canonical.empty()) c.invalid_text("metadata.name", name, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+  else if (canonical != name) c.invalid_text("metadata.name", name, fmt::format("must be in canonical form (\"{}\")", canonical));
+  const object& parent = map(map(o, "spec"), "parentRef");
+  if (!has(map(o, "spec"), "parentRef")) {
+    c.required("spec.parentRef");
+    return;
+  }
+  for (std::string_view n : {"resource", "name"}) {
+    if (text(parent, n).empty()) c.required(fmt::format("spec.parentRef.{}", n));
+    else c.check_text(fmt::format("spec.parentRef.{}", n), text(parent, n), check_path_segment(text(parent, n)));
+  }
+  if (before) c.immutable(map(*before, "spec"), map(o, "spec"), "parentRef", "spec.parentRef");
+}
+
+void service_cidr(Checker& c, const object* before, const object& o) {
+  const array& cidrs = list(map(o, "spec"), "cidrs");
+  if (cidrs.empty()) c.required("spec.cidrs", "at least one CIDR required");
+  if (cidrs.size() > 2) {
+    c.invalid("spec", value(map(o, "spec")), "may only hold up to 2 values");
+    return;
+  }
+  for (size_t i = 0; i < cidrs.size(); ++i) {
+    std::string at = fmt::format("spec.cidrs[{}]", i);
+    auto r = parse_range(as_text(cidrs[i]));
+    if (!r) c.check_text(at, as_text(cidrs[i]), check_cidr(as_text(cidrs[i])));
+    else if (!r->is_masked()) c.invalid(at, cidrs[i], "must not have bits set beyond the prefix length");
+  }
+  if (cidrs.size() == 2) {
+    auto a = parse_range(as_text(cidrs[0])), b = parse_range(as_text(cidrs[1]));
+    if (a && b && a->v6 == b->v6) c.invalid("spec", value(map(o, "spec")), "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64");
+  }
+  if (!before) return;
+  // A second family may be added.
+  const array& then = list(map(*before, "spec"), "cidrs");
+  for (size_t i = 0; i < then.size(); ++i) {
+    if (i >= cidrs.size() || then[i] != cidrs[i]) {
+      c.invalid(then.size() == cidrs.size() ? fmt::format("spec.cidrs[{}]", i) : "spec.cidrs", i < cidrs.size() ? cidrs[i] : value(cidrs), "field is immutable");
+      return;
+    }
+  }
+}
+
+constexpr TypeRule type_rules[] = {
+    {"networking.v1.IngressBackend", ingress_backend},
+    {"networking.v1.HTTPIngressPath", ingress_path},
+    {"networking.v1.NetworkPolicyPort", policy_port},
+    {"networking.v1.NetworkPolicyPeer", policy_peer},
+    {"networking.v1.IPBlock", ip_block},
+    {"networking.v1.IngressClassParametersReference", ingress_class_parameters},
+};
+constexpr KindRule kind_rules[] = {
+    {"networking.k8s.io", "Ingress", ingress, ingress_status},
+    {"networking.k8s.io", "NetworkPolicy", network_policy},
+    {"networking.k8s.io", "IngressClass", ingress_class},
+    {"networking.k8s.io", "IPAddress", ip_address},
+    {"networking.k8s.io", "ServiceCIDR", service_cidr},
+    {"discovery.k8s.io", "EndpointSlice", endpoint_slice},
+    {"", "Endpoints", endpoints},
+};
 
 }  // namespace
 
-bool check_network(Checker& c, const Kind& kind, const object* before, const object& o) {
-  std::string_view g = kind.group, k = kind.kind;
-  if (g.empty() && k == "Service") service(c, o);
-  else if (g == "networking.k8s.io" && k == "Ingress") ingress(c, o);
-  else if (g == "networking.k8s.io" && k == "NetworkPolicy") network_policy(c, o);
-  else if (g == "networking.k8s.io" && k == "IngressClass") ingress_class(c, before, o);
-  else if (g == "discovery.k8s.io" && k == "EndpointSlice") endpoint_slice(c, before, o);
-  else return false;
-  return true;
-}
+std::span<const TypeRule> network_type_rules() { return type_rules; }
+std::span<const KindRule> network_rules() { return kind_rules; }
 
 }  // namespace api::validation

@@ -1,6 +1,6 @@
 // Roles and their bindings.
 #include "api/validate_names.h"
-#include "api/validation/checker.h"
+#include "api/validation/rules.h"
 
 namespace api::validation {
 namespace {
@@ -50,13 +50,23 @@ void binding(Checker& c, const object* before, const object& o, bool namespaced)
   if (before) c.immutable(*before, o, "roleRef", "roleRef", "cannot change roleRef");
 }
 
+void role(Checker& c, const object*, const object& o) { rules(c, o, true); }
+
+void cluster_role(Checker& c, const object*, const object& o) {
+  rules(c, o, false);
+  if (has(o, "aggregationRule") && list(map(o, "aggregationRule"), "clusterRoleSelectors").empty()) {
+    c.required("aggregationRule.clusterRoleSelectors", "at least one clusterRoleSelector required if aggregationRule is non-nil");
+  }
+}
+
+void role_binding(Checker& c, const object* before, const object& o) { binding(c, before, o, true); }
+void cluster_role_binding(Checker& c, const object* before, const object& o) { binding(c, before, o, false); }
+
+constexpr KindRule kind_rules[] = {
+    {kGroup, "Role", role}, {kGroup, "ClusterRole", cluster_role}, {kGroup, "RoleBinding", role_binding}, {kGroup, "ClusterRoleBinding", cluster_role_binding}};
+
 }  // namespace
 
-bool check_rbac(Checker& c, const Kind& kind, const object* before, const object& o) {
-  if (kind.group != kGroup) return false;
-  if (kind.kind == "Role" || kind.kind == "ClusterRole") rules(c, o, kind.kind == "Role");
-  else binding(c, before, o, kind.kind == "RoleBinding");
-  return true;
-}
+std::span<const KindRule> access_rules() { return kind_rules; }
 
 }  // namespace api::validation

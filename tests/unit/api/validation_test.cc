@@ -100,12 +100,13 @@ TEST_CASE("workloads and services are refused in Kubernetes' words") {
         "spec.selector: Invalid value: {\"matchLabels\":{\"a\":\"1\",\"b\":\"1\"}}: field is immutable");
   const api::Kind& s = kind("v1", "Service");
   CHECK(created(s, kService, R"({"spec":{"ports":[{"port":80},{"port":81}]}})") == "spec.ports[0].name: Required value\nspec.ports[1].name: Required value");
-  CHECK(created(s, kService, R"({"spec":{"ports":[{"port":0}]}})") == "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive");
+  CHECK(created(s, kService, R"({"spec":{"ports":[{"port":0}]}})") == "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive\n"
+        "spec.ports[0].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive");
   CHECK(created(s, kService, R"({"spec":{"ports":[{"port":80,"nodePort":30000}]}})") == "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'");
   CHECK(created(s, kService, R"({"spec":{"type":"Weird"}})") ==
         "spec.type: Unsupported value: \"Weird\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"");
   CHECK(created(kind("batch/v1", "Job"), R"({"spec":{"template":{"spec":{"containers":[{"name":"c","image":"i"}]}}}})") ==
-        "spec.template.spec.restartPolicy: Unsupported value: \"Always\": supported values: \"Never\", \"OnFailure\"");
+        "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"");
 }
 
 TEST_CASE("what may not change does not") {
