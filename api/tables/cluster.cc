@@ -65,7 +65,9 @@ void csi_driver_cells(Row& row) {
   row.add(flag("spec.attachRequired"));
   row.add(flag("spec.podInfoOnMount"));
   row.add(flag("spec.storageCapacity"));
-  row.add("<unset>");
+  std::vector<std::string> audiences;
+  for (const json::value& t : row.list("spec.tokenRequests")) audiences.emplace_back(base::get_string(t, "audience"));
+  row.add(audiences.empty() ? std::string("<unset>") : joined(audiences, ","));
   row.add(flag("spec.requiresRepublish"));
   row.add(modes.empty() ? std::string("<none>") : joined(modes, ","));
   row.add_age();
@@ -144,7 +146,7 @@ void webhook_cells(Row& row) {
 
 void admission_policy_cells(Row& row) {
   row.add_field("metadata.name");
-  row.add(static_cast<int64_t>(row.list("spec.validations").size()));
+  row.add(static_cast<int64_t>((base::find(row.object, "spec.mutations") ? row.list("spec.mutations") : row.list("spec.validations")).size()));
   std::string parameters = "<unset>";
   if (base::find(row.object, "spec.paramKind")) parameters = fmt::format("{}/{}", row.text("spec.paramKind.apiVersion"), row.text("spec.paramKind.kind"));
   row.add(parameters);
@@ -209,6 +211,17 @@ void resource_slice_cells(Row& row) {
   row.add_age();
 }
 
+void storage_capacity_cells(Row& row) {
+  row.add_field("metadata.name");
+  row.add_field("storageClassName");
+  row.add_field("capacity", "<unset>");
+}
+
+void name_and_age_cells(Row& row) {
+  row.add_field("metadata.name");
+  row.add_age();
+}
+
 void volume_attributes_class_cells(Row& row) {
   row.add_field("metadata.name");
   row.add_field("driverName");
@@ -231,6 +244,9 @@ constexpr ColumnInfo kRequest[] = {{"Name", 0, "string", "name"}, {"Age"}, {"Sig
 constexpr ColumnInfo kApiService[] = {{"Name", 0, "string", "name"}, {"Service"}, {"Available"}, {"Age"}};
 constexpr ColumnInfo kWebhook[] = {{"Name", 0, "string", "name"}, {"Webhooks", 0, "integer"}, {"Age"}};
 constexpr ColumnInfo kPolicy[] = {{"Name", 0, "string", "name"}, {"Validations", 0, "integer"}, {"ParamKind"}, {"Age"}};
+constexpr ColumnInfo kMutatingPolicy[] = {{"Name", 0, "string", "name"}, {"Mutations", 0, "integer"}, {"ParamKind"}, {"Age"}};
+constexpr ColumnInfo kCapacity[] = {{"Name", 0, "string", "name"}, {"StorageClassName"}, {"Capacity"}};
+constexpr ColumnInfo kNameAndAge[] = {{"Name", 0, "string", "name"}, {"Age"}};
 constexpr ColumnInfo kPolicyBinding[] = {{"Name", 0, "string", "name"}, {"PolicyName"}, {"ParamRef"}, {"Age"}};
 constexpr ColumnInfo kFlowSchema[] = {{"Name", 0, "string", "name"}, {"PriorityLevel"}, {"MatchingPrecedence", 0, "integer"},
                                       {"DistinguisherMethod"}, {"Age"}, {"MissingPL"}};
@@ -262,6 +278,11 @@ constexpr Printer kPrinters[] = {
     {kAdmission, "MutatingWebhookConfiguration", kWebhook, webhook_cells},
     {kAdmission, "ValidatingAdmissionPolicy", kPolicy, admission_policy_cells},
     {kAdmission, "ValidatingAdmissionPolicyBinding", kPolicyBinding, admission_binding_cells},
+    {kAdmission, "MutatingAdmissionPolicy", kMutatingPolicy, admission_policy_cells},
+    {kAdmission, "MutatingAdmissionPolicyBinding", kPolicyBinding, admission_binding_cells},
+    {kStorage, "CSIStorageCapacity", kCapacity, storage_capacity_cells},
+    {"resource.k8s.io", "DeviceClass", kNameAndAge, name_and_age_cells},
+    {"resource.k8s.io", "ResourceClaimTemplate", kNameAndAge, name_and_age_cells},
     {"flowcontrol.apiserver.k8s.io", "FlowSchema", kFlowSchema, flow_schema_cells},
     {"flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", kPriorityLevel, priority_level_cells},
     {"resource.k8s.io", "ResourceClaim", kResourceClaim, resource_claim_cells},

@@ -12,7 +12,7 @@ std::vector<StoredKind> Kinds::all() const {
   std::vector<StoredKind> out;
   std::set<std::pair<std::string, std::string>> seen;
   for (const api::Kind& k : api::Schema::builtin().kinds()) {
-    if (k.plural.empty() || k.is_virtual || k.group == "metrics.k8s.io" || k.group == "meta") continue;
+    if (k.plural.empty() || k.is_virtual || k.group == "metrics.k8s.io" || k.group == "apiregistration.k8s.io" || k.group == "meta") continue;
     if (k.group.empty() && (k.plural == "bindings" || k.plural == "componentstatuses")) continue;
     if (k.group == "events.k8s.io") continue;  // the same objects as events of the core group
     if (k.group == "policy" && k.kind == "Eviction") continue;

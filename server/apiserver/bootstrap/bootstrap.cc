@@ -118,6 +118,12 @@ value address_claim(std::string_view ip, std::string_view ns, std::string_view n
 void add_services(Batch& batch, const ApiServerOptions& o, const std::string& ip, uint16_t port) {
   value kubernetes = service("default", "kubernetes", object{{"component", "apiserver"}, {"provider", "kubernetes"}}, ip,
                              array{object{{"name", "https"}, {"protocol", "TCP"}, {"port", 443}, {"targetPort", port}}});
+  object ready{{"type", "Ready"}, {"status", "True"}, {"reason", ""}, {"message", "Kubernetes Service CIDR is ready"}, {"lastTransitionTime", base::now_rfc3339()}};
+  batch.add(object{{"apiVersion", "networking.k8s.io/v1"},
+                   {"kind", "ServiceCIDR"},
+                   {"metadata", object{{"name", "kubernetes"}}},
+                   {"spec", object{{"cidrs", array{value(o.service_cidr)}}}},
+                   {"status", object{{"conditions", array{std::move(ready)}}}}});
   batch.add(address_claim(ip, "default", "kubernetes"));
   batch.ensure(std::move(kubernetes), "spec");
   const std::string& address = o.advertise_address;

@@ -1,5 +1,7 @@
 #include "server/apiserver/http/front.h"
 
+#include "server/apiserver/http/own_state.h"
+
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -228,6 +230,7 @@ Task<> Front::admitted(Exchange& x) {
   if (x.audit) x.audit->authorized = allowed ? "allow" : "forbid";
   if (!allowed) co_return co_await send_error(x, allowed.error());
   if (Connect::handles(x.info)) co_return co_await p_.connect.handle(x);
+  if (is_own_state(x.info)) co_return co_await serve_own_state(x, p_.operations.registry());
   if (ResourceMetrics::handles(x.info)) co_return co_await p_.usage.handle(x);
   if (x.info.is_resource) {
     x.response.headers.set("Cache-Control", "no-cache, private");

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "api/validate_names.h"
 #include "base/bytes.h"
 #include "base/time.h"
 #include "server/apiserver/registry/json_text.h"
@@ -18,15 +19,6 @@ using base::json::value;
 bool alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 bool any_alnum(char c) { return alnum(c) || (c >= 'A' && c <= 'Z'); }
 
-constexpr std::string_view subdomain_detail =
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character "
-    "(e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-constexpr std::string_view label_detail =
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. "
-    "'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-constexpr std::string_view rfc1035_detail =
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character "
-    "(e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 constexpr std::string_view qualified_detail =
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  "
     "or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
@@ -35,22 +27,13 @@ constexpr std::string_view label_value_detail =
     "'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
 void check_name(std::string_view name, NameRule rule, std::string_view field, std::vector<base::Cause>& causes) {
-  value v{name};
-  switch (rule) {
-    case NameRule::subdomain:
-      if (!is_dns_subdomain(name)) causes.push_back(invalid_value(std::string(field), v, subdomain_detail));
-      break;
-    case NameRule::label:
-      if (!is_dns_label(name)) causes.push_back(invalid_value(std::string(field), v, label_detail));
-      break;
-    case NameRule::rfc1035_label:
-      if (!is_dns_label(name) || (name[0] >= '0' && name[0] <= '9')) causes.push_back(invalid_value(std::string(field), v, rfc1035_detail));
-      break;
-    case NameRule::path_segment:
-      if (name == "." || name == "..") causes.push_back(invalid_value(std::string(field), v, fmt::format("may not be '{}'", name)));
-      else if (name.find('/') != name.npos) causes.push_back(invalid_value(std::string(field), v, "may not contain '/'"));
-      else if (name.find('%') != name.npos) causes.push_back(invalid_value(std::string(field), v, "may not contain '%'"));
-      break;
+  constexpr std::pair<NameRule, std::string (*)(std::string_view)> rules[] = {{NameRule::subdomain, api::check_dns1123_subdomain},
+                                                                              {NameRule::label, api::check_dns1123_label},
+                                                                              {NameRule::rfc1035_label, api::check_dns1035_label},
+                                                                              {NameRule::path_segment, api::check_path_segment}};
+  for (auto [known, check] : rules) {
+    if (known != rule) continue;
+    if (std::string wrong = check(name); !wrong.empty()) causes.push_back(invalid_value(std::string(field), value(name), wrong));
   }
 }
 
@@ -61,7 +44,7 @@ void check_labels(const object& meta, std::vector<base::Cause>& causes) {
     if (!is_qualified_name(name)) causes.push_back(invalid_value("metadata.labels", value(std::string_view(name)), qualified_detail));
     if (!v.is_string()) continue;
     std::string_view text = v.get_string();
-    if (text.size() > 63) causes.push_back(invalid_value("metadata.labels", v, "must be no more than 63 characters"));
+    if (text.size() > 63) causes.push_back(invalid_value("metadata.labels", v, "must be no more than 63 bytes"));
     else if (!is_label_value(text)) causes.push_back(invalid_value("metadata.labels", v, label_value_detail));
   }
 }

@@ -35,7 +35,7 @@ bool returns_object(const ResourceInfo& r) {
 }
 
 NameRule name_rule(const ResourceInfo& r) {
-  if (r.group == "rbac.authorization.k8s.io" || one_of(r, {{"certificates.k8s.io", "clustertrustbundles"}})) return NameRule::path_segment;
+  if (r.group == "rbac.authorization.k8s.io" || one_of(r, {{"certificates.k8s.io", "clustertrustbundles"}, {"networking.k8s.io", "ipaddresses"}})) return NameRule::path_segment;
   if (one_of(r, {{"", "services"}})) return NameRule::rfc1035_label;
   if (one_of(r, {{"", "namespaces"}})) return NameRule::label;
   return NameRule::subdomain;
@@ -58,7 +58,7 @@ std::vector<std::string> subresources(const ResourceInfo& r) {
 
 Resources::Resources(const std::function<const Strategy*(std::string_view, std::string_view)>& strategy_of) {
   // No resources of their own: served as subresources, by other means, or not at all yet.
-  static const std::set<std::string_view> not_served = {"componentstatuses", "apiservices", "scales", "evictions"};
+  static const std::set<std::string_view> not_served = {"scales", "evictions"};
   for (const api::Kind& kind : api::Schema::builtin().kinds()) {
     if (kind.plural.empty() || not_served.contains(kind.plural)) continue;
     ResourceInfo r;
@@ -71,14 +71,17 @@ Resources::Resources(const std::function<const Strategy*(std::string_view, std::
     r.prefix = collection_prefix(kind.group, kind.plural);
     r.namespaced = kind.namespaced;
     const bool metrics = kind.group == "metrics.k8s.io";
-    r.is_virtual = kind.is_virtual || metrics;
+    const bool own_state = kind.plural == "componentstatuses" || kind.plural == "apiservices";
+    r.is_virtual = kind.is_virtual || metrics || own_state;
     r.has_status = !r.is_virtual && kind.type->field("status") != nullptr;
     r.has_generation = has_generation(r);
+    r.generation_counts = r.has_generation && !one_of(r, {{"scheduling.k8s.io", "priorityclasses"}});
+    r.annotations_count = one_of(r, {{"apps", "deployments"}});
     r.deletion_returns_object = returns_object(r);
     r.orphans_by_default = one_of(r, {{"batch", "jobs"}, {"", "replicationcontrollers"}});
     r.name_rule = name_rule(r);
     r.subresources = subresources(r);
-    if (metrics) r.verbs = {"get", "list"};
+    if (metrics || own_state) r.verbs = {"get", "list"};
     else if (r.is_virtual) r.verbs = {"create"};
     else r.verbs = {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"};
     if (r.group.empty() && r.resource == "namespaces") std::erase(r.verbs, "deletecollection");

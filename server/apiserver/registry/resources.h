@@ -34,6 +34,8 @@ struct ResourceInfo {
   bool is_virtual = false;     // answered, not stored
   bool has_status = false;     // a status subresource
   bool has_generation = false;
+  bool generation_counts = false;   // it grows with the desired state
+  bool annotations_count = false;   // and with annotations
   bool deletion_returns_object = false;
   bool orphans_by_default = false;  // a deletion without propagation policy leaves dependents
   NameRule name_rule = NameRule::subdomain;

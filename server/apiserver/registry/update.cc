@@ -36,6 +36,11 @@ void put_member(object& into, std::string_view name, const object& from) {
   else into.erase(name);
 }
 
+bool same_member(const object& a, const object& b, std::string_view name) {
+  const value *x = a.if_contains(name), *y = b.if_contains(name);
+  return x && y ? *x == *y : x == y;
+}
+
 // Only what the subresource is about may differ from the live object.
 void keep_apart(const ResourceInfo& s, const std::string& subresource, object& now, const object& before) {
   if (subresource == "status") {
@@ -99,7 +104,8 @@ Task<Result<RecordPtr>> Registry::update(Target t, Call& call, UpdateOptions opt
     s.strategy->validate_update(attempt, n, b, causes);
     CO_CHECK_OK(check_causes(s, t.name, std::move(causes)));
     CO_CHECK_OK(co_await run_admission(admit, false));
-    if (s.has_generation && !status && t.subresource != "binding" && !same_desired(n, b)) {
+    const bool differs = !same_desired(n, b) || (s.annotations_count && !same_member(metadata_of(n), metadata_of(b), "annotations"));
+    if (s.generation_counts && !status && t.subresource != "binding" && differs) {
       const value* g = metadata_of(b).if_contains("generation");
       metadata_of(n)["generation"] = (g && g->is_int64() ? g->get_int64() : 0) + 1;
     }

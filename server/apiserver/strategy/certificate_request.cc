@@ -1,6 +1,4 @@
 // CertificateSigningRequests carry who asked, as authentication saw it; what has been decided about one stays decided.
-#include <algorithm>
-
 #include <fmt/format.h>
 
 #include "base/bytes.h"
@@ -14,10 +12,6 @@ namespace {
 using base::json::array;
 using base::json::object;
 using base::json::value;
-
-constexpr std::string_view usages[] = {"any",         "cert sign",     "client auth",       "code signing",   "content commitment", "crl sign",       "data encipherment",  "decipher only",
-                                       "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment",
-                                       "microsoft sgc", "netscape sgc",  "ocsp signing",      "s/mime",         "server auth",        "signing",        "timestamping"};
 
 const array& conditions_of(const object& o) {
   static const array none;
@@ -97,22 +91,8 @@ class CertificateRequest final : public Strategy {
     auto pem = base::base64_decode(base::get_string(*spec, "request"));
     auto facts = pem ? pki::read_request(*pem) : Result<pki::RequestFacts>(base::bad_request("not base64"));
     if (!facts) causes.push_back(invalid_value("spec.request", value("<certificate request>"), facts.error().message));
-    const array* list = base::find_array(*spec, "usages");
-    if (!list || list->empty()) causes.push_back(required("spec.usages"));
-    for (size_t i = 0; list && i < list->size(); ++i) {
-      const std::string at = fmt::format("spec.usages[{}]", i);
-      const value& usage = (*list)[i];
-      if (!usage.is_string()) continue;
-      if (std::find(std::begin(usages), std::end(usages), std::string_view(usage.get_string())) == std::end(usages))
-        causes.push_back(not_supported(at, usage.get_string(), {std::begin(usages), std::end(usages)}));
-      if (std::find(list->begin(), list->begin() + static_cast<ptrdiff_t>(i), usage) != list->begin() + static_cast<ptrdiff_t>(i))
-        causes.push_back({"FieldValueDuplicate", fmt::format("Duplicate value: {}", base::to_text(usage)), at});
-    }
     std::string_view signer = base::get_string(*spec, "signerName");
     if (signer == "kubernetes.io/legacy-unknown") causes.push_back(invalid_value("spec.signerName", value(signer), "the legacy signerName is not allowed via this API version"));
-    else if (!signer.empty() && !is_signer_name(signer)) causes.push_back(invalid_value("spec.signerName", value(signer), "must be a fully qualified domain and path of the form 'example.com/signer-name'"));
-    if (const value* seconds = base::find(*spec, "expirationSeconds"); seconds && !seconds->is_null() && base::get_int(*spec, "expirationSeconds") < 600)
-      causes.push_back(invalid_value("spec.expirationSeconds", *seconds, "may not specify a duration less than 600 seconds (10 minutes)"));
   }
 
   void validate_update(const WriteAttempt& attempt, const object& now, const object& before, std::vector<base::Cause>& causes) const override {

@@ -11,6 +11,7 @@
 #include "server/apiserver/registry/cidr.h"
 #include "server/apiserver/registry/keys.h"
 #include "server/apiserver/strategy/all.h"
+#include "server/apiserver/strategy/service_ranges.h"
 
 namespace server {
 namespace {
@@ -74,7 +75,7 @@ class Service final : public Strategy {
   Result<> prepare_create(WriteAttempt& attempt, object& o) const override {
     object& spec = spec_of(o);
     if (text_of(spec, "type").empty()) spec["type"] = "ClusterIP";
-    CHECK_OK(settle_address(attempt, spec, {}));
+    CHECK_OK(settle_address(attempt, spec, {}, true));
     return settle_ports(attempt, spec, {});
   }
 
@@ -91,12 +92,16 @@ class Service final : public Strategy {
     }
     if (wants_ports(spec) && wants_ports(old)) keep_ports(spec, old);
     if (!wants_ports(spec) && wants_ports(old)) drop_kept_ports(spec, old);
-    CHECK_OK(settle_address(attempt, spec, addresses(old)));
+    drop_unneeded(spec, old);
+    CHECK_OK(settle_address(attempt, spec, addresses(old), false));
     return settle_ports(attempt, spec, node_ports(old));
   }
 
+  void validate_create(const WriteAttempt&, const object& o, std::vector<base::Cause>& causes) const override { check_families(spec_of(o), causes); }
+
   void validate_update(const WriteAttempt&, const object& now, const object& before, std::vector<base::Cause>& causes) const override {
     const object &spec = spec_of(now), &old = spec_of(before);
+    check_families(spec, causes);
     if (text_of(spec, "type") == "ExternalName" || text_of(old, "type") == "ExternalName" || text_of(old, "clusterIP").empty()) return;
     if (text_of(spec, "clusterIP") != text_of(old, "clusterIP"))
       causes.push_back(invalid_value("spec.clusterIPs[0]", value(text_of(spec, "clusterIP")), "may not change once set"));
@@ -133,6 +138,36 @@ class Service final : public Strategy {
     }
   }
 
+  // Addresses of the other family are nobody's here. Without a selector and an address of its own a Service may claim them.
+  static void check_families(const object& spec, std::vector<base::Cause>& causes) {
+    const value* selector = spec.if_contains("selector");
+    bool selects = selector && selector->is_object() && !selector->get_object().empty();
+    if (text_of(spec, "type") == "ExternalName" || (text_of(spec, "clusterIP") == "None" && !selects)) return;
+    if (const value* families = spec.if_contains("ipFamilies"); families && families->is_array())
+      for (size_t i = 0; i < families->get_array().size(); ++i)
+        if (families->get_array()[i] == value("IPv6"))
+          causes.push_back(invalid_value(fmt::format("spec.ipFamilies[{}]", i), families->get_array()[i], "not configured on this cluster"));
+    if (text_of(spec, "ipFamilyPolicy") == "RequireDualStack")
+      causes.push_back(invalid_value("spec.ipFamilyPolicy", value("RequireDualStack"), "this cluster is not configured for dual-stack services"));
+  }
+
+  // What the new type has no use for goes, unless the client has just said it.
+  static void drop_unneeded(object& spec, const object& old) {
+    auto drop = [&](std::string_view name) {
+      const value *now = spec.if_contains(name), *before = old.if_contains(name);
+      if (now && before && *now == *before) spec.erase(name);
+    };
+    const std::string type(text_of(spec, "type")), before(text_of(old, "type"));
+    if (type == "ExternalName" && before != type)
+      for (std::string_view name : {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"}) drop(name);
+    if (type != "LoadBalancer" && before == "LoadBalancer")
+      for (std::string_view name : {"allocateLoadBalancerNodePorts", "loadBalancerClass", "healthCheckNodePort"}) drop(name);
+    const value* external = spec.if_contains("externalIPs");
+    bool reachable = type == "NodePort" || type == "LoadBalancer" || (type == "ClusterIP" && external && external->is_array() && !external->get_array().empty());
+    if (!reachable) drop("externalTrafficPolicy");
+    if (text_of(spec, "externalTrafficPolicy") != "Local") drop("healthCheckNodePort");
+  }
+
   // Node ports of a Service that becomes a ClusterIP go, unless the client asked for others.
   static void drop_kept_ports(object& spec, const object& old) {
     std::set<int64_t> had = node_ports(old);
@@ -142,17 +177,18 @@ class Service final : public Strategy {
     spec.erase("healthCheckNodePort");
   }
 
-  Result<> settle_address(WriteAttempt& attempt, object& spec, const std::set<std::string>& had) const {
+  Result<> settle_address(WriteAttempt& attempt, object& spec, const std::set<std::string>& had, bool is_new) const {
     const std::string type(text_of(spec, "type"));  // a copy: insertions move the members
     if (type == "ExternalName") {
-      for (std::string_view name : {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"}) spec.erase(name);
       for (const std::string& ip : had) release(attempt, object_key(ip_group, "ipaddresses", {}, ip));
       return {};
     }
     std::string ip(text_of(spec, "clusterIP"));
-    if (ip.empty())
-      if (const value* ips = spec.if_contains("clusterIPs"); ips && ips->is_array() && !ips->get_array().empty() && ips->get_array()[0].is_string())
-        ip = ips->get_array()[0].get_string();
+    const value* ips = spec.if_contains("clusterIPs");
+    const bool listed = ips && ips->is_array() && !ips->get_array().empty();
+    // What a client wrote and contradicts itself is left to validation.
+    if (is_new && listed && (ips->get_array().size() > 1 || ips->get_array()[0] != value(ip))) return {};
+    if (ip.empty() && listed && ips->get_array()[0].is_string()) ip = ips->get_array()[0].get_string();
     if (ip.empty()) {
       TRY(ip, pick(attempt));
     }
@@ -163,19 +199,14 @@ class Service final : public Strategy {
     if (!spec.contains("internalTrafficPolicy")) spec["internalTrafficPolicy"] = "Cluster";
     bool outside = type == "NodePort" || type == "LoadBalancer";
     if (outside && !spec.contains("externalTrafficPolicy")) spec["externalTrafficPolicy"] = "Cluster";
-    if (!outside) {
-      const value* external = spec.if_contains("externalIPs");
-      if (!(external && external->is_array() && !external->get_array().empty())) spec.erase("externalTrafficPolicy");
-    }
     if (type == "LoadBalancer" && !spec.contains("allocateLoadBalancerNodePorts")) spec["allocateLoadBalancerNodePorts"] = true;
-    if (type != "LoadBalancer") spec.erase("allocateLoadBalancerNodePorts");
     if (ip == "None" || had.contains(ip)) return {};
     auto number = parse_ipv4(ip);
     auto invalid = [&](std::string_view why) {
       return base::invalid("Service", attempt.name, {invalid_value("spec.clusterIPs", array{value(ip)}, why)});
     };
     if (!number) return invalid("must be an IPv4 address, \"None\" or empty");
-    if (!cidr_.contains(*number) || *number == cidr_.base || *number == cidr_.base + cidr_.size() - 1)
+    if (!is_usable(attempt, *number))
       return invalid(fmt::format("failed to allocate IP {}: the provided IP is not in the valid range. The range of valid IPs is {}/{}", ip, ipv4_text(cidr_.base), cidr_.bits));
     std::string key = object_key(ip_group, "ipaddresses", {}, ip);
     if (attempt.store.get(key)) return invalid(fmt::format("failed to allocate IP {}: provided IP is already allocated", ip));
@@ -183,23 +214,39 @@ class Service final : public Strategy {
     return {};
   }
 
-  // Upper part of the range first: the lower one is for addresses that people choose.
+  // Whether an address is one of a range and neither its network nor its broadcast address.
+  bool is_usable(const WriteAttempt& attempt, uint32_t ip) const {
+    auto within = [ip](const Cidr& c) { return c.contains(ip) && ip != c.base && ip != c.base + c.size() - 1; };
+    if (within(cidr_)) return true;
+    for (const ServiceRange& r : service_ranges(attempt.store))
+      if (within(r.cidr)) return true;
+    return false;
+  }
+
   Result<std::string> pick(const WriteAttempt& attempt) const {
-    uint64_t usable = cidr_.size() - 2;
-    uint64_t low = std::min<uint64_t>(std::max<uint64_t>(16, cidr_.size() / 16), 256);
+    if (auto ip = pick_from(attempt, cidr_)) return *ip;
+    for (const ServiceRange& r : service_ranges(attempt.store))
+      if (auto ip = pick_from(attempt, r.cidr)) return *ip;
+    return base::internal("failed to allocate a serviceIP: range is full");
+  }
+
+  // Upper part of the range first: the lower one is for addresses that people choose.
+  static std::optional<std::string> pick_from(const WriteAttempt& attempt, const Cidr& cidr) {
+    if (cidr.size() < 4) return std::nullopt;
+    uint64_t usable = cidr.size() - 2;
+    uint64_t low = std::min<uint64_t>(std::max<uint64_t>(16, cidr.size() / 16), 256);
     if (low >= usable) low = 0;
     auto free_from = [&](uint64_t from, uint64_t count) -> std::optional<std::string> {
       if (count == 0) return std::nullopt;
       uint64_t start = random_number() % count;
       for (uint64_t i = 0; i < count; ++i) {
-        std::string ip = ipv4_text(cidr_.base + 1 + static_cast<uint32_t>(from + (start + i) % count));
+        std::string ip = ipv4_text(cidr.base + 1 + static_cast<uint32_t>(from + (start + i) % count));
         if (!attempt.store.get(object_key(ip_group, "ipaddresses", {}, ip))) return ip;
       }
       return std::nullopt;
     };
-    if (auto ip = free_from(low, usable - low)) return *ip;
-    if (auto ip = free_from(0, low)) return *ip;
-    return base::internal("failed to allocate a serviceIP: range is full");
+    if (auto ip = free_from(low, usable - low)) return ip;
+    return free_from(0, low);
   }
 
   static datastore::Write claim_address(const WriteAttempt& attempt, const std::string& key, const std::string& ip) {
