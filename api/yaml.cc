@@ -243,6 +243,8 @@ class ViewBuffer final : public std::streambuf {
 base::Result<std::vector<json::value>> parse_stream(std::string_view text, bool first_only, std::vector<std::string>* problems = nullptr) {
   std::vector<json::value> out;
   if (!base::is_utf8(text)) return base::bad_request("yaml: invalid UTF-8");
+  // The parser would take it for UTF-16 or UTF-32.
+  if (text.find('\0') != text.npos) return base::bad_request("yaml: control characters are not allowed");
   try {
     ViewBuffer buffer(text);
     std::istream stream(&buffer);

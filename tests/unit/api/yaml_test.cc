@@ -24,7 +24,7 @@ TEST_CASE("malformed and hostile YAML is refused") {
     for (int j = 0; j < 10; ++j) bomb += (j ? ",*a" : "*a") + std::to_string(i - 1);
     bomb += "]\n";
   }
-  for (const std::string& text : {deep, bomb, std::string("a: [1"), std::string("a: b: c"), std::string("\ta: 1"), std::string("? [a]\n: b"), std::string(", 'q'"), std::string("] x"), std::string("a: \xfe\xff")}) {
+  for (const std::string& text : {deep, bomb, std::string("a: [1"), std::string("a: b: c"), std::string("\ta: 1"), std::string("? [a]\n: b"), std::string(", 'q'"), std::string("] x"), std::string("a: \xfe\xff"), std::string("\0\0\0a: 1", 7)}) {
     INFO(text.substr(0, 40));
     auto v = api::parse_yaml(text);
     REQUIRE_FALSE(v);
