@@ -1,5 +1,6 @@
 #include "api/workqueue.h"
 
+#include <algorithm>
 #include <deque>
 
 namespace api {
@@ -8,8 +9,10 @@ namespace api {
 struct WorkQueue::State {
   base::Duration first, longest;
   mutable std::mutex mutex;
-  std::deque<std::string> order;
-  std::set<std::string> queued, dirty, processing;
+  std::deque<std::pair<std::string, base::TimePoint>> order;
+  std::set<std::string> queued, dirty;
+  std::map<std::string, base::TimePoint> processing;  // since when
+  Stats stats;
   std::map<std::string, base::TimePoint> delayed;
   std::map<std::string, int> failures;
   bool closed = false;
@@ -17,8 +20,12 @@ struct WorkQueue::State {
 
   void add_locked(const std::string& key) {
     if (closed) return;
-    if (processing.contains(key)) dirty.insert(key);
-    else if (queued.insert(key).second) order.push_back(key);
+    if (processing.contains(key)) {
+      if (dirty.insert(key).second) ++stats.adds;
+    } else if (queued.insert(key).second) {
+      order.emplace_back(key, base::Clock::now());
+      ++stats.adds;
+    }
   }
 };
 
@@ -54,6 +61,7 @@ void WorkQueue::add_failed(std::string key) {
   {
     std::scoped_lock lock(state_->mutex);
     int n = state_->failures[key]++;
+    ++state_->stats.retries;
     delay = n > 30 ? state_->longest : std::min<base::Duration>(state_->first * (1LL << n), state_->longest);
   }
   add_after(std::move(key), delay);
@@ -82,11 +90,12 @@ base::Task<std::optional<std::string>> WorkQueue::get() {
         }
       }
       if (!state_->order.empty()) {
-        std::string key = std::move(state_->order.front());
+        auto [key, since] = std::move(state_->order.front());
         state_->order.pop_front();
         state_->queued.erase(key);
-        state_->processing.insert(key);
-        co_return key;
+        state_->processing.emplace(key, now);
+        state_->stats.waited.add(now - since);
+        co_return std::move(key);
       }
     }
     co_await state_->changed.wait(seen, next);
@@ -96,7 +105,10 @@ base::Task<std::optional<std::string>> WorkQueue::get() {
 void WorkQueue::done(const std::string& key) {
   {
     std::scoped_lock lock(state_->mutex);
-    state_->processing.erase(key);
+    if (auto it = state_->processing.find(key); it != state_->processing.end()) {
+      state_->stats.worked.add(base::Clock::now() - it->second);
+      state_->processing.erase(it);
+    }
     if (state_->dirty.erase(key) == 0) return;
     state_->add_locked(key);
   }
@@ -109,6 +121,28 @@ void WorkQueue::close() {
     state_->closed = true;
   }
   state_->changed.notify();
+}
+
+void WorkQueue::Durations::add(base::Duration d) {
+  const double s = std::chrono::duration<double>(d).count();
+  size_t i = 0;
+  for (double bound = 1e-8; i < kBuckets && s > bound; bound *= 10) ++i;
+  if (i < kBuckets) ++buckets[i];
+  ++count;
+  seconds += s;
+}
+
+WorkQueue::Stats WorkQueue::stats() const {
+  std::scoped_lock lock(state_->mutex);
+  Stats out = state_->stats;
+  out.depth = state_->order.size();
+  auto now = base::Clock::now();
+  for (const auto& [key, since] : state_->processing) {
+    const double s = std::chrono::duration<double>(now - since).count();
+    out.unfinished += s;
+    out.longest = std::max(out.longest, s);
+  }
+  return out;
 }
 
 size_t WorkQueue::size() const {

@@ -27,6 +27,21 @@ class WorkQueue {
   void close();
   size_t size() const;
 
+  // In client-go's terms; durations in buckets of powers of ten from 10 ns.
+  struct Durations {
+    static constexpr size_t kBuckets = 10;  // the last up to 10 s; longer ones only in `count`
+    uint64_t buckets[kBuckets] = {}, count = 0;
+    double seconds = 0;
+    void add(base::Duration d);
+  };
+  struct Stats {
+    size_t depth = 0;
+    uint64_t adds = 0, retries = 0;
+    double unfinished = 0, longest = 0;  // seconds of what is being worked on: all together, and the longest
+    Durations waited, worked;
+  };
+  Stats stats() const;
+
  private:
   struct State;
   std::unique_ptr<State> state_;

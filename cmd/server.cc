@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <memory>
 
@@ -126,6 +127,10 @@ class ServerProcess {
 
     server::ApiServerOptions a = api_options(options_);
     a.keyring = keyring;
+    // Made later than the API; gone only after it has stopped.
+    a.more_metrics = [this](std::string& out) {
+      if (const server::Controllers* c = running_controllers_.load()) c->append_metrics(out);
+    };
     CO_CHECK_OK(parse_port_range(options_, a));
     api_ = std::make_unique<server::ApiServer>(runtime_, *store_, std::move(a));
     CO_CHECK_OK(co_await api_->start());
@@ -143,6 +148,7 @@ class ServerProcess {
     c.disabled.insert(options_.disable.begin(), options_.disable.end());
     controllers_ = std::make_unique<server::Controllers>(runtime_, *controller_client_, std::move(c));
     controllers_->start();
+    running_controllers_ = controllers_.get();
     scheduler_ = std::make_unique<server::Scheduler>(runtime_, *scheduler_client_);
     scheduler_->start();
     manifests_client_ = api_->client(server::UserInfo::controller("manifests"));
@@ -190,6 +196,7 @@ class ServerProcess {
   std::unique_ptr<server::ApiServer> api_;
   std::shared_ptr<api::Client> controller_client_, scheduler_client_, manifests_client_;
   std::unique_ptr<server::Controllers> controllers_;
+  std::atomic<const server::Controllers*> running_controllers_{nullptr};
   std::unique_ptr<server::Scheduler> scheduler_;
   std::unique_ptr<server::Manifests> manifests_;
   std::unique_ptr<Node> node_;

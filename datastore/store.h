@@ -79,6 +79,21 @@ struct Sealing {
   size_t plain = 0;                                    // rows from before
 };
 
+// How long writes took from being queued to being acknowledged, refused ones included.
+struct WriteTimes {
+  static constexpr double kBounds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
+  static constexpr size_t kBuckets = sizeof kBounds / sizeof kBounds[0];
+  uint64_t buckets[kBuckets] = {}, count = 0;
+  double seconds = 0;
+  void add(double s) {
+    size_t i = 0;
+    while (i < kBuckets && s > kBounds[i]) ++i;
+    if (i < kBuckets) ++buckets[i];
+    ++count;
+    seconds += s;
+  }
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -98,6 +113,7 @@ class Store {
   // An error when writes are refused: the disk is full or has failed, the store is stopping.
   virtual Result<> health() const = 0;
   virtual uint64_t size_bytes() const = 0;  // on disk
+  virtual WriteTimes write_times() const = 0;
   // Rows under the encrypted prefixes as they stand, history included.
   virtual Task<Result<Sealing>> sealing() = 0;
   // Writes anew what the newest key did not seal (after making a new one, if asked) and forgets the other keys. No revision changes, and no old text

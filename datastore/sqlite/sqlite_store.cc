@@ -23,6 +23,7 @@ class SqliteStoreImpl final : public SqliteStore {
   Task<> stop() override { return writer_.stop(); }
   Result<> health() const override { return writer_.health(); }
   uint64_t size_bytes() const override { return writer_.stats().file_bytes; }
+  WriteTimes write_times() const override { return writer_.stats().times; }
   Task<Result<Sealing>> sealing() override { return writer_.sealing(); }
   Task<Result<>> reseal(bool with_new_key) override { return writer_.reseal(with_new_key); }
   Task<Result<>> backup(std::string path) override { return writer_.backup(std::move(path)); }

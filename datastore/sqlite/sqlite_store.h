@@ -41,6 +41,7 @@ class SqliteStore : public Store {
   struct Stats {
     uint64_t transactions = 0, writes = 0, compacted_rows = 0, checkpoints = 0;
     uint64_t file_bytes = 0, wal_bytes = 0, live_bytes = 0, history_events = 0;
+    WriteTimes times;
   };
   virtual Stats stats() const = 0;
 };

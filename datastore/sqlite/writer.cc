@@ -97,7 +97,7 @@ Task<Result<std::vector<RecordPtr>>> Writer::write(std::vector<Write> writes) {
       } else {
         queued_writes_ += request.writes.size();
         queued_bytes_ += request.bytes;
-        queue_.push_back({&request, std::move(waiting)});
+        queue_.push_back({&request, std::move(waiting), base::Clock::now()});
       }
     }
     if (!refused) {
@@ -382,7 +382,11 @@ void Writer::process(Batch batch) {
   }
   disk_full_ = !done && done.error().reason == kDiskFull;
   if (!done) refuse(batch, done.error());
-  for (auto& q : batch) waiting.push_back(std::move(q.waiting));
+  const auto now = base::Clock::now();
+  for (auto& q : batch) {
+    counters_.times.add(std::chrono::duration<double>(now - q.since).count());
+    waiting.push_back(std::move(q.waiting));
+  }
   answer(std::move(waiting));
   if (failed_) return;
   if (file_.wal_pages() >= kWalPages && check_disk(file_.checkpoint(false))) ++counters_.checkpoints;

@@ -56,6 +56,7 @@ class Writer {
   struct Queued {
     Request* request;
     Waiting waiting;
+    base::TimePoint since;
   };
   struct Job {
     std::function<void()> run;

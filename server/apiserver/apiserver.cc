@@ -188,7 +188,7 @@ struct ApiServer::Impl {
     join = std::make_unique<Join>(registry, *authenticator, pki.ca, join_tokens, std::move(facts));
     front = std::make_unique<Front>(FrontParts{*operations, *authenticator, authorizer, *tokens, *discovery, *openapi, *resource_handler, *connect, *usage, streams, *join,
                                                pki.ca.certificate_pem, server_version(), flow, auditor.get(), options.keyring.get(),
-                                               options.log_requests});
+                                               options.log_requests, options.more_metrics});
   }
 };
 

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "server/controllers/controllers.h"
+#include "server/controllers/queue_metrics.h"
 
 namespace server {
 
@@ -55,6 +56,12 @@ void Controllers::start() {
   impl_->events.start();
   impl_->informers.start();
   impl_->tasks.spawn("controllers", impl_->begin());
+}
+
+void Controllers::append_metrics(std::string& out) const {
+  std::vector<QueueMetrics> queues;
+  for (const auto& c : impl_->active) queues.push_back({c->name(), c->queue().stats()});
+  append_queue_metrics(out, queues);
 }
 
 base::Task<> Controllers::stop() {

@@ -40,6 +40,8 @@ class Controllers {
   void start();
   // Cancels all work and waits for its end.
   base::Task<> stop();
+  // Prometheus text of the workqueue_* series. Thread-safe.
+  void append_metrics(std::string& out) const;
 
  private:
   struct Impl;

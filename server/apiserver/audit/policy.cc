@@ -35,6 +35,10 @@ rules:
   userGroups: ["system:nodes"]
   verbs: [update, patch]
   resources: [{group: "", resources: [nodes/status]}]
+- level: None
+  userGroups: ["system:nodes"]
+  verbs: [create]
+  resources: [{group: "", resources: [serviceaccounts/token]}, {group: authentication.k8s.io}, {group: authorization.k8s.io}]
 - level: Metadata
 )";
 

@@ -264,7 +264,7 @@ Task<> Front::non_resource(Exchange& x) {
   if (first == "version") co_return co_await send_json(x, 200, version_text());
   if (first == "metrics") {
     const Registry& registry = p_.operations.registry();
-    std::string text = metrics_.text({registry.store(), registry.resources(), p_.flow, p_.auditor, p_.version});
+    std::string text = metrics_.text({registry.store(), registry.resources(), p_.flow, p_.auditor, p_.version, p_.more_metrics});
     x.response.headers.set("Content-Type", "text/plain; version=0.0.4; charset=utf-8");
     co_await x.response.send(text);
     co_return;

@@ -33,6 +33,7 @@ struct FrontParts {
   audit::Auditor* auditor;           // may be null
   const datastore::Keyring* keyring;  // may be null
   bool log_requests;
+  const std::function<void(std::string& out)>& more_metrics;
 };
 
 class Front {

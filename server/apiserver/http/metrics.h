@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <shared_mutex>
 #include <string>
@@ -38,6 +39,7 @@ class Metrics {
     const flow::FlowControl& flow;
     const audit::Auditor* audit;  // may be null
     std::string_view version;
+    const std::function<void(std::string& out)>& more;  // of other parts of the process; may be empty
   };
   std::string text(const Sources& sources) const;
 

@@ -41,6 +41,29 @@ TEST_CASE("a key added while it is worked on comes back after done, not before")
   });
 }
 
+TEST_CASE("a queue counts what came, waits, is worked on and comes again") {
+  on_loop([]() -> Task<> {
+    api::WorkQueue q(1ms);
+    q.add("a");
+    q.add("a");
+    q.add("b");
+    auto first = co_await q.get();
+    q.add("a");
+    auto s = q.stats();
+    CHECK(s.depth == 1);
+    CHECK(s.adds == 3);
+    CHECK(s.waited.count == 1);
+    CHECK(s.longest > 0);
+    q.done(*first);
+    q.add_failed("c");
+    s = q.stats();
+    CHECK(s.depth == 2);
+    CHECK(s.worked.count == 1);
+    CHECK(s.retries == 1);
+    CHECK(s.unfinished == 0);
+  });
+}
+
 TEST_CASE("delays are kept and the earliest of several wins") {
   on_loop([]() -> Task<> {
     api::WorkQueue q;

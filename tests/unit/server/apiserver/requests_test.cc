@@ -86,7 +86,7 @@ TEST_CASE("metrics have the names dashboards ask for, and clients make up no ser
     has(R"(apiserver_request_duration_seconds_bucket{component="apiserver",dry_run="",group="",resource="configmaps",scope="resource",subresource="",verb="GET",version="v1",le="+Inf"} 1)");
     for (const char* name : {"apiserver_request_sli_duration_seconds_count", "apiserver_response_sizes_sum", "apiserver_current_inflight_requests{request_kind=\"mutating\"} 0",
                              "apiserver_flowcontrol_dispatched_requests_total{flow_schema=\"exempt\",priority_level=\"exempt\"}", "apiserver_flowcontrol_nominal_limit_seats{priority_level=\"system\"}",
-                             "apiserver_storage_objects{resource=\"configmaps\"}", "apiserver_storage_size_bytes", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds",
+                             "apiserver_storage_objects{resource=\"configmaps\"}", "apiserver_storage_size_bytes", "etcd_request_duration_seconds_count{operation=\"write\",type=\"\"} ", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds",
                              "process_start_time_seconds 1", "kubernetes_build_info{", "authorization_attempts_total{result=\"allowed\"}"})
       has(name);
     CHECK(text.find("madeup") == std::string::npos);
