@@ -254,8 +254,8 @@ Task<> ApiServer::stop() {
   begin_shutdown();
   if (s.http && s.options.shutdown_delay > base::Duration(0)) co_await base::sleep_for(s.options.shutdown_delay);
   if (s.front) s.front->drain();
+  co_await s.streams.stop();  // tunnels would stay as long as they are let
   if (s.http) co_await s.http->stop(s.options.shutdown_grace);
-  co_await s.streams.stop();
   co_await s.tasks.stop();
   if (s.auditor) s.auditor->stop();
 }

@@ -178,15 +178,15 @@ std::string Metrics::text(const Sources& sources) const {
   for (const ResourceInfo& r : sources.resources.all())
     if (!r.is_virtual && r.stored == &r) fmt::format_to(at, "apiserver_storage_objects{{resource=\"{}\"}} {}\n", r.qualified, sources.store.count(r.prefix));
   one("apiserver_storage_size_bytes", "gauge", "Size of the datastore's file.", "{storage_cluster_id=\"state.db\"}", sources.store.size_bytes());
-  const datastore::WriteTimes writes = sources.store.write_times();
+  const datastore::WriteTimes stored = sources.store.write_times();
   metric_head(out, "etcd_request_duration_seconds", "histogram", "Time of writes to the datastore until they are durable.");
   uint64_t total = 0;
-  for (size_t i = 0; i < writes.kBuckets; ++i) {
-    total += writes.buckets[i];
-    fmt::format_to(at, "etcd_request_duration_seconds_bucket{{operation=\"write\",type=\"\",le=\"{}\"}} {}\n", writes.kBounds[i], total);
+  for (size_t i = 0; i < stored.kBuckets; ++i) {
+    total += stored.buckets[i];
+    fmt::format_to(at, "etcd_request_duration_seconds_bucket{{operation=\"write\",type=\"\",le=\"{}\"}} {}\n", stored.kBounds[i], total);
   }
   fmt::format_to(at, "etcd_request_duration_seconds_bucket{{operation=\"write\",type=\"\",le=\"+Inf\"}} {0}\netcd_request_duration_seconds_sum{{operation=\"write\",type=\"\"}} {1}\n"
-                     "etcd_request_duration_seconds_count{{operation=\"write\",type=\"\"}} {0}\n", writes.count, writes.seconds);
+                     "etcd_request_duration_seconds_count{{operation=\"write\",type=\"\"}} {0}\n", stored.count, stored.seconds);
   append_process_metrics(out, sources.version);
   if (sources.more) sources.more(out);
   return out;
