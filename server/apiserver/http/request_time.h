@@ -8,7 +8,7 @@ namespace server {
 
 constexpr base::Duration kRequestTime = std::chrono::seconds(60);
 
-// Watches, and what holds a connection to a node: no limit of their own.
+// Watches, and what holds a connection to a node, the tunnels among it: no limit of their own.
 bool is_long_running(const RequestInfo& info);
 // The `timeout` parameter (a duration such as 30s or 1m30s), at most and by default kRequestTime. 400 when it is no duration.
 base::Result<base::Duration> request_time(const base::http::Query& query);
