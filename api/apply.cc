@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <tuple>
+#include <utility>
 
 #include "api/field_set.h"
 
@@ -20,6 +21,12 @@ namespace json = base::json;
 struct Owner {
   std::string manager, operation, api_version, subresource, time;
   FieldSet set;
+  const json::object* stored = nullptr;  // fieldsV1 as it stands in the object, while nobody had to look into it; `set` is empty then
+
+  void open() {
+    if (const json::object* from = std::exchange(stored, nullptr)) set = FieldSet::decode(*from);
+  }
+  bool owns_nothing() const { return stored ? stored->empty() : set.empty(); }
 
   bool applies() const { return operation == "Apply"; }
   // Entries of one identity are one entry.
@@ -38,7 +45,7 @@ using Owners = std::vector<Owner>;
 
 const json::array* managed_fields(const json::value& object) { return base::find_array(object, "metadata.managedFields"); }
 
-// Nullopt when an entry cannot be understood.
+// Nullopt when an entry cannot be understood. The owners refer to the list.
 std::optional<Owners> decode(const json::array& list) {
   Owners out;
   for (const json::value& e : list) {
@@ -47,15 +54,20 @@ std::optional<Owners> decode(const json::array& list) {
             std::string(base::get_string(e, "time")), {}};
     const json::object* fields = base::find_object(e, "fieldsV1");
     if ((o.operation != "Apply" && o.operation != "Update") || !fields || base::get_string(e, "fieldsType") != "FieldsV1") return std::nullopt;
-    o.set = FieldSet::decode(*fields);
+    o.stored = fields;
     auto known = std::find_if(out.begin(), out.end(), [&](const Owner& x) { return x.same(o); });
-    if (known == out.end()) out.push_back(std::move(o));
-    else known->set.add(o.set);
+    if (known == out.end()) {
+      out.push_back(std::move(o));
+    } else {
+      known->open();
+      o.open();
+      known->set.add(o.set);
+    }
   }
   return out;
 }
 
-json::array encode(Owners owners) {
+json::array encode(Owners owners, const json::storage_ptr& storage) {
   // Many tools, many names: the oldest Update entries beyond ten become one.
   std::sort(owners.begin(), owners.end(), [](const Owner& a, const Owner& b) {
     return std::tie(a.operation, a.time, a.manager, a.subresource) < std::tie(b.operation, b.time, b.manager, b.subresource);
@@ -65,17 +77,25 @@ json::array encode(Owners owners) {
   if (updates > 10) {
     auto last = first + static_cast<std::ptrdiff_t>(updates - 9);
     Owner ancient{"ancient-changes", "Update", (last - 1)->api_version, {}, (last - 1)->time, {}};
-    for (auto it = first; it != last; ++it) ancient.set.add(it->set);
+    for (auto it = first; it != last; ++it) {
+      it->open();
+      ancient.set.add(it->set);
+    }
     first = owners.erase(first, last);
     owners.insert(first, std::move(ancient));
   }
-  json::array out;
+  json::array out(storage);
+  out.reserve(owners.size());
   for (const Owner& o : owners) {
-    if (o.set.empty()) continue;
-    json::object e{{"manager", o.manager}, {"operation", o.operation}, {"apiVersion", o.api_version}};
+    if (o.owns_nothing()) continue;
+    json::object e(7, storage);
+    e["manager"] = o.manager;
+    e["operation"] = o.operation;
+    e["apiVersion"] = o.api_version;
     if (!o.time.empty()) e["time"] = o.time;
     e["fieldsType"] = "FieldsV1";
-    e["fieldsV1"] = o.set.encode();
+    if (o.stored) e["fieldsV1"] = *o.stored;
+    else e["fieldsV1"] = o.set.encode(storage);
     if (!o.subresource.empty()) e["subresource"] = o.subresource;
     out.push_back(std::move(e));
   }
@@ -84,7 +104,7 @@ json::array encode(Owners owners) {
 
 void store(json::value& object, const Owners& owners) {
   json::object& metadata = base::make_object(object, "metadata");
-  json::array list = encode(owners);
+  json::array list = encode(owners, object.storage());
   if (list.empty()) {
     if (auto it = metadata.find("managedFields"); it != metadata.end()) metadata.stable_erase(it);
   } else {
@@ -108,7 +128,7 @@ void strip(FieldSet& set, const Kind& kind, const std::string& subresource) {
 }
 
 json::value without_managed_fields(const json::value& object) {
-  json::value out = object;
+  json::value out(object, object.storage());
   if (json::object* o = out.if_object()) {
     json::value* metadata = o->if_contains("metadata");
     if (metadata && metadata->is_object()) {
@@ -203,6 +223,7 @@ base::Result<json::value> apply(const Kind& kind, const json::value& live, const
   Owners owners;
   if (const json::array* list = managed_fields(live)) {
     if (auto decoded = decode(*list)) owners = std::move(*decoded);
+    for (Owner& o : owners) o.open();
   }
   json::value before = without_managed_fields(live);
   if (owners.empty() && before.is_object()) {
@@ -265,7 +286,13 @@ void track_update(const Kind& kind, const json::value& live, json::value& object
   const Type& type = *kind.type;
   Owners owners;
   bool known = false;
-  if (const json::array* given = managed_fields(object); given && !given->empty()) {
+  json::value taken(object.storage());  // managedFields of the object, while it is compared without them; the owners refer to it
+  if (managed_fields(object)) {
+    json::value& v = base::make_object(object, "metadata")["managedFields"];
+    taken = std::move(v);
+    v = nullptr;
+  }
+  if (const json::array* given = taken.if_array(); given && !given->empty()) {
     if (given->size() == 1 && (*given)[0].is_object() && (*given)[0].get_object().empty()) {
       store(object, {});  // the client resets ownership
       return;
@@ -273,6 +300,10 @@ void track_update(const Kind& kind, const json::value& live, json::value& object
     if (auto decoded = decode(*given)) {
       owners = std::move(*decoded);
       known = true;
+      // What a client made up is not kept word by word.
+      const json::array* kept = managed_fields(live);
+      if (!kept || *kept != *given)
+        for (Owner& o : owners) o.open();
     }
   }
   if (!known) {
@@ -285,17 +316,23 @@ void track_update(const Kind& kind, const json::value& live, json::value& object
       return;  // never tracked, or reset: tracking begins with the first apply
     }
   }
-  json::value before = without_managed_fields(live), after = without_managed_fields(object);
-  Difference difference = compare(type, before, after);
+  // What the live object has in managedFields counts as removed here, which nobody owns.
+  Difference difference = compare(type, live, object);
   strip(difference.changed, kind, manager.subresource);
   Owner self{manager.name, "Update", kind.api_version(), manager.subresource, {}, {}};
   for (Owner& o : owners) {
+    const bool other = !o.same(self);
+    if (o.stored && !difference.removed.touches(*o.stored) && !(other && difference.changed.touches(*o.stored))) continue;
+    o.open();
     o.set.subtract(difference.removed);
-    if (!o.same(self)) o.set.subtract(difference.changed);
+    if (other) o.set.subtract(difference.changed);
   }
   if (!difference.changed.empty()) {
     Owner& mine = entry(owners, std::move(self));
-    mine.set.add(difference.changed);
+    if (!mine.stored || !difference.changed.within(*mine.stored)) {
+      mine.open();
+      mine.set.add(difference.changed);
+    }
     mine.time = manager.time;
   }
   store(object, owners);

@@ -179,11 +179,34 @@ FieldSet FieldSet::decode(const json::object& fields) {
   return out;
 }
 
-json::object FieldSet::encode() const {
-  json::object out;
-  if (member_ && !children_.empty()) out["."] = json::object();
-  for (const auto& [element, c] : children_) out[element] = c.encode();
+json::object FieldSet::encode(const json::storage_ptr& storage) const {
+  json::object out(children_.size() + (member_ && !children_.empty()), storage);
+  if (member_ && !children_.empty()) out["."].emplace_object();
+  for (const auto& [element, c] : children_) out[element] = c.encode(storage);
   return out;
+}
+
+namespace {
+// Of a child in encoded form: a member itself when it has nothing below or says so.
+bool encoded_member(const json::object& o) { return o.empty() || o.contains("."); }
+}  // namespace
+
+bool FieldSet::touches(const json::object& fields) const {
+  for (const auto& [element, c] : children_) {
+    const json::value* v = fields.if_contains(element);
+    if (!v || !v->is_object()) continue;
+    if ((c.member_ && encoded_member(v->get_object())) || c.touches(v->get_object())) return true;
+  }
+  return false;
+}
+
+bool FieldSet::within(const json::object& fields) const {
+  for (const auto& [element, c] : children_) {
+    const json::value* v = fields.if_contains(element);
+    if (!v || !v->is_object()) return false;
+    if ((c.member_ && !encoded_member(v->get_object())) || !c.within(v->get_object())) return false;
+  }
+  return true;
 }
 
 FieldSet FieldSet::of(const Type& type, const json::value& object) {
@@ -277,7 +300,7 @@ Difference compare(const Type& type, const json::value& before, const json::valu
 
 json::value merge_values(const Type& t, const json::value& live, const json::value& applied) {
   if (granular_object(t) && live.is_object() && applied.is_object()) {
-    json::object out = live.get_object();
+    json::object out(live.get_object(), live.storage());
     for (const auto& [key, value] : applied.get_object()) {
       const Type* type = member_type(t, key);
       json::value* old = out.if_contains(key);
@@ -289,7 +312,7 @@ json::value merge_values(const Type& t, const json::value& live, const json::val
   if (!granular_list(t) || !live.is_array() || !applied.is_array()) return applied;
   // The applied order, with items only the live list has kept behind the item they followed.
   auto old = elements(t, live), now = elements(t, applied);
-  json::array out;
+  json::array out(live.storage());
   std::vector<bool> used(old.size(), false);
   auto old_index = [&](const std::string& element) {
     for (size_t i = 0; i < old.size(); ++i) {

@@ -16,7 +16,10 @@ namespace api {
 class FieldSet {
  public:
   static FieldSet decode(const base::json::object& fields_v1);
-  base::json::object encode() const;
+  base::json::object encode(const base::json::storage_ptr& storage = {}) const;
+  // Whether a path of this set is one of the encoded set, or all of them are; without decoding it.
+  bool touches(const base::json::object& fields_v1) const;
+  bool within(const base::json::object& fields_v1) const;
 
   // All that an applied object states.
   static FieldSet of(const Type& type, const base::json::value& object);

@@ -75,24 +75,24 @@ void InformerBase::put(std::string key, Object after) {
     auto it = objects_.find(key);
     if (it != objects_.end()) before = it->second;
     if (!before && !after) return;
+    if (after) {
+      it = objects_.insert_or_assign(it, std::move(key), after);
+    }
+    const std::string_view known = it->first;
     for (auto& [name, index] : indexes_) {
       if (before) {
         for (auto& v : index.values(before.get())) {
           auto e = index.entries.find(v);
           if (e == index.entries.end()) continue;
-          e->second.erase(key);
+          e->second.erase(known);
           if (e->second.empty()) index.entries.erase(e);
         }
       }
       if (after) {
-        for (auto& v : index.values(after.get())) index.entries[v][key] = after;
+        for (auto& v : index.values(after.get())) index.entries[v][known] = after;
       }
     }
-    if (after) {
-      objects_.insert_or_assign(std::move(key), after);
-    } else {
-      objects_.erase(it);
-    }
+    if (!after) objects_.erase(it);
     handlers = handlers_;
   }
   for (auto& h : handlers) h(before, after);

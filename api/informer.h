@@ -22,7 +22,7 @@ class InformerBase {
   using Object = std::shared_ptr<const void>;
   struct Type {
     Resource resource;
-    Result<Object> (*decode)(std::string_view json);
+    std::function<Result<Object>(std::string_view json)> decode;
     const meta::ObjectMeta& (*metadata)(const void*);
   };
   InformerBase(Client& client, Type type, std::string ns, ListOptions selectors);
@@ -43,7 +43,7 @@ class InformerBase {
  private:
   struct Index {
     std::function<std::vector<std::string>(const void*)> values;
-    std::map<std::string, std::map<std::string, Object>> entries;
+    std::map<std::string, std::map<std::string_view, Object>> entries;  // by value and key; the keys are those of objects_
   };
   Task<Result<std::string>> list_once();
   Task<Result<>> watch_from(std::string& resource_version);
@@ -65,13 +65,15 @@ template <class T>
 class Informer final : public InformerBase {
  public:
   using Ptr = std::shared_ptr<const T>;
-  Informer(Client& client, std::string ns, ListOptions selectors)
+  // trim: takes from every object what nobody here reads.
+  Informer(Client& client, std::string ns, ListOptions selectors, void (*trim)(T&) = nullptr)
       : InformerBase(client,
                      {resource_of<T>(),
-                      [](std::string_view json) -> Result<Object> {
+                      [trim](std::string_view json) -> Result<Object> {
                         auto o = decode<T>(json);
                         if (!o) return std::unexpected(std::move(o).error());
                         o->metadata.managedFields = {};  // a seventh of a pod, and nobody's business here
+                        if (trim) trim(*o);
                         return std::make_shared<const T>(std::move(*o));
                       },
                       [](const void* o) -> const meta::ObjectMeta& { return static_cast<const T*>(o)->metadata; }},
@@ -107,14 +109,15 @@ class Informers {
  public:
   Informers(base::Runtime& runtime, Client& client) : client_(client), tasks_(runtime) {}
 
+  // trim counts when this call makes the informer.
   template <class T>
-  Informer<T>& get(std::string ns = {}, ListOptions selectors = {}) {
+  Informer<T>& get(std::string ns = {}, ListOptions selectors = {}, void (*trim)(T&) = nullptr) {
     auto key = std::string(T::kind_info().group) + "/" + std::string(T::kind_info().kind) + "?" + ns + "?" + selectors.label_selector + "?" +
                selectors.field_selector;
     std::scoped_lock lock(mutex_);
     auto& slot = informers_[key];
     if (!slot) {
-      slot = std::make_shared<Informer<T>>(client_, std::move(ns), std::move(selectors));
+      slot = std::make_shared<Informer<T>>(client_, std::move(ns), std::move(selectors), trim);
       if (started_) run(slot, key);
     }
     return static_cast<Informer<T>&>(*slot);

@@ -181,7 +181,7 @@ bool is_merge(PatchStrategy s) { return s == PatchStrategy::merge || s == PatchS
 base::Result<> merge_object(const Type* type, json::object& target, const json::object& patch);
 
 // The value as it would come out of merging into nothing: without directives.
-base::Result<json::value> fresh(const Type* type, const json::value& patch);
+base::Result<json::value> fresh(const Type* type, const json::value& patch, const json::storage_ptr& storage);
 
 // Merge keys compare by value; a missing one is never equal.
 bool same_key(const json::value& a, const json::value& b, std::string_view key) {
@@ -206,7 +206,7 @@ base::Result<> merge_keyed_list(const Type& list, json::array& target, const jso
     target.clear();
     for (const json::value& item : patch) {
       if (base::get_string(item, kDirective) == "replace") continue;
-      TRY(json::value v, fresh(list.element, item));
+      TRY(json::value v, fresh(list.element, item, target.storage()));
       target.push_back(std::move(v));
     }
     return {};
@@ -225,7 +225,7 @@ base::Result<> merge_keyed_list(const Type& list, json::array& target, const jso
     if (json::value* known = find_by_key(target, item, key); known && known->is_object()) {
       CHECK_OK(merge_object(list.element, known->get_object(), *o));
     } else {
-      TRY(json::value v, fresh(list.element, item));
+      TRY(json::value v, fresh(list.element, item, target.storage()));
       target.push_back(std::move(v));
     }
   }
@@ -251,13 +251,13 @@ void reorder(json::array& list, const json::array& before, const json::array& or
   for (const json::value& wanted : order) {
     for (const json::value& v : list) {
       if (same(v, wanted)) {
-        ordered.push_back(v);
+        ordered.emplace_back(v, list.storage());
         break;
       }
     }
   }
   for (const json::value& v : list) {
-    if (position(order, v) < 0) others.push_back(v);
+    if (position(order, v) < 0) others.emplace_back(v, list.storage());
   }
   json::array out(list.storage());
   size_t i = 0, j = 0;
@@ -287,17 +287,16 @@ base::Result<> merge_member(const Type* type, json::object& target, std::string_
       if (old) target.stable_erase(target.find(name));
       return {};
     }
-    TRY(json::value v, fresh(type, value));
+    TRY(json::value v, fresh(type, value, target.storage()));
     target[name] = std::move(v);
     return {};
   }
   const json::array* p = value.if_array();
   if (p && type && type->form == Form::list && is_merge(type->patch)) {
-    json::array merged;
-    if (old && old->is_array()) merged = old->get_array();
-    if (type->patch_key.empty()) merge_primitives(merged, *p);
-    else CHECK_OK(merge_keyed_list(*type, merged, *p));
-    target[name] = std::move(merged);
+    json::value& merged = old ? *old : target[name];
+    if (!merged.is_array()) merged.emplace_array();
+    if (type->patch_key.empty()) merge_primitives(merged.get_array(), *p);
+    else CHECK_OK(merge_keyed_list(*type, merged.get_array(), *p));
     return {};
   }
   target[name] = value;
@@ -368,10 +367,10 @@ base::Result<> merge_object(const Type* type, json::object& target, const json::
   return {};
 }
 
-base::Result<json::value> fresh(const Type* type, const json::value& patch) {
+base::Result<json::value> fresh(const Type* type, const json::value& patch, const json::storage_ptr& storage) {
   const json::object* o = patch.if_object();
-  if (!o || (type && type->form == Form::any)) return patch;
-  json::object out;
+  if (!o || (type && type->form == Form::any)) return json::value(patch, storage);
+  json::object out(storage);
   CHECK_OK(merge_object(type, out, *o));
   return json::value(std::move(out));
 }
@@ -384,13 +383,13 @@ base::Result<json::value> json_patch(const json::value& document, const json::va
   if (ops->size() > 10'000) {
     return base::too_large(fmt::format("The allowed maximum operations in a JSON patch is 10000, got {}", ops->size()));
   }
-  JsonPatch run(document);
+  JsonPatch run(json::value(document, document.storage()));
   for (const json::value& op : *ops) CHECK_OK(run.run(op));
   return run.take();
 }
 
 json::value merge_patch(const json::value& document, const json::value& patch) {
-  json::value out = document;
+  json::value out(document, document.storage());
   merge_into(out, patch);
   return out;
 }
@@ -398,7 +397,8 @@ json::value merge_patch(const json::value& document, const json::value& patch) {
 base::Result<json::value> strategic_merge_patch(const Type& type, const json::value& document, const json::value& patch) {
   const json::object* p = patch.if_object();
   if (!p) return base::bad_request("the patch must be a JSON object");
-  json::value out = document.is_object() ? document : json::value(json::object());
+  json::value out(document, document.storage());
+  if (!out.is_object()) out.emplace_object();
   CHECK_OK(merge_object(&type, out.get_object(), *p));
   return out;
 }

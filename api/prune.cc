@@ -297,8 +297,8 @@ base::Result<FieldValidation> parse_field_validation(std::string_view text) {
       fmt::format("fieldValidation: Unsupported value: \"{}\": supported values: \"Ignore\", \"Strict\", \"Warn\"", text));
 }
 
-base::Result<json::value> parse_json_strictly(std::string_view text, std::vector<std::string>& problems) {
-  TRY(json::value v, base::parse_json(text));
+base::Result<json::value> parse_json_strictly(std::string_view text, std::vector<std::string>& problems, json::storage_ptr storage) {
+  TRY(json::value v, base::parse_json(text, 64, std::move(storage)));
   MemberWalk(text, [&](const Path& path, bool again) {
     if (again) problems.push_back(duplicate(path));
   }).run();

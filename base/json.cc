@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <mutex>
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -31,11 +33,44 @@ bool finite(const json::value& v) {
 
 }  // namespace
 
-Result<json::value> parse_json(std::string_view text, size_t max_depth) {
+// Blocks are kept for the next request, a few of them.
+struct JsonArena::Block {
+  static constexpr size_t size = 64 << 10, most_kept = 16;
+  std::byte bytes[size];
+
+  static Block* take() {
+    std::scoped_lock lock(mutex);
+    if (kept == 0) return static_cast<Block*>(::operator new(sizeof(Block)));
+    return pool[--kept];
+  }
+  static void give(Block* block) {
+    {
+      std::scoped_lock lock(mutex);
+      if (kept < most_kept) {
+        pool[kept++] = block;
+        return;
+      }
+    }
+    ::operator delete(block);
+  }
+
+  static inline std::mutex mutex;
+  static inline Block* pool[most_kept];
+  static inline size_t kept = 0;
+};
+
+JsonArena::JsonArena() : block_(Block::take()), resource_(block_->bytes, Block::size) {}
+
+JsonArena::~JsonArena() {
+  resource_.release();
+  Block::give(block_);
+}
+
+Result<json::value> parse_json(std::string_view text, size_t max_depth, json::storage_ptr storage) {
   json::parse_options options;
   options.max_depth = max_depth;
   boost::system::error_code ec;
-  json::value v = json::parse(text, ec, {}, options);
+  json::value v = json::parse(text, ec, std::move(storage), options);
   if (ec) return bad_request("the JSON is malformed: " + ec.message());
   if (!finite(v)) return bad_request("the JSON is malformed: a number is out of range");
   return v;

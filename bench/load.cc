@@ -1,7 +1,7 @@
 // A load generator for HTTP APIs: N clients, each with one kept-alive connection and one request under way at a time; and M watchers.
 //
 //   load --mode MODE --server URL [--ca F --cert F --key F] [--clients N] [--seconds S | --count N] [--rate R] [--size N] [--path P] [--accept TYPE]
-//   create, update, patch, apply   ConfigMaps of --size bytes, PodTemplates
+//   create, update, patch, apply   ConfigMaps (--path secrets: Secrets) of --size bytes, PodTemplates
 //   pods, status                   pods of a cluster at work (--path: prefix of the names of their 100 nodes), what the kubelet says of them
 //   get                            GET of --path, lists too
 //   watch                          --watchers follow --path from now on while the clients change --size pods

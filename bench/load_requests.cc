@@ -24,6 +24,10 @@ std::string config_map(const std::string& name, size_t size, size_t turn) {
   return fmt::format(R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{}"}},"data":{{"turn":"{}","k":"{}"}}}})", name, turn, std::string(size, 'x'));
 }
 
+std::string secret(const std::string& name, size_t size) {
+  return fmt::format(R"({{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"{}"}},"stringData":{{"k":"{}"}}}})", name, std::string(size, 'x'));
+}
+
 // A kind that no controller acts on, with a pod's worth of fields.
 std::string pod_template(const std::string& name, size_t turn) {
   return fmt::format(R"({{"apiVersion":"v1","kind":"PodTemplate","metadata":{{"name":"{}","labels":{{"app":"bench"}}}},"template":{{"metadata":{{"labels":{{"app":"bench","turn":"t{}"}}}},)"
@@ -75,6 +79,7 @@ ClientRequest operation(const Settings& s, const std::string& run, int client, s
   std::string name = fmt::format("load-{}-{}", run, client), each = fmt::format("{}-{}", name, n);
   size_t i = static_cast<size_t>(client) + n * static_cast<size_t>(s.clients);
   std::string folder(in_default);
+  if (s.mode == "create" && s.path == "secrets") return request(s, "POST", folder + "secrets", secret(each, s.size));
   if (s.mode == "create") return request(s, "POST", folder + "configmaps", config_map(each, s.size, 0));
   if (s.mode == "update") return request(s, "PUT", folder + "configmaps/" + name, config_map(name, s.size, n + 1));
   if (s.mode == "patch")

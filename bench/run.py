@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
 """Measures the release build and its peers in one run on this machine; prints a table (and writes build/bench.json).
 
-    bench/run.py [--only start|pods|idle|writes|lists|containers]
+    bench/run.py [--only start|cold|pods|idle|writes|serving|memory|containers]
 
 Peers come from Debian: etcd (its HTTP gateway, fsync on the same disk), crun. Rates are printed with the CPU seconds that the server spent
 per operation, because load and server share the cores, and with the machine's own limits.
 """
 import argparse
 import base64
+import contextlib
 import ctypes
 import json
 import os
 import pathlib
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -166,56 +168,123 @@ def idle(c):
         row(f"{node.role}, idle for 60 s, written", (write_bytes(pid) - written) / 1024, unit="KiB", budget="0")
 
 
-def writes(c):
-    creds = credentials(c)
-    etcd_dir = c.dir / "etcd"
-    etcd = c.background("etcd", "--data-dir", str(etcd_dir), "--listen-client-urls", "http://127.0.0.1:22379", "--advertise-client-urls", "http://127.0.0.1:22379",
-                        "--listen-peer-urls", "http://127.0.0.1:22380", "--log-level", "error", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    eventually("etcd answers", lambda: c.outside("curl", "-fsS", "http://127.0.0.1:22379/health"))
-    for clients in (1, 64):
-        ours = load(c, "--mode", "create", "--clients", str(clients), "--seconds", "5", *creds)
-        before = cpu_seconds(etcd.pid)
-        theirs = json.loads(c.outside(str(BUILD / "bench/bench_load"), "--mode", "etcd-put", "--clients", str(clients), "--seconds", "5", "--server", "http://127.0.0.1:22379").stdout)
-        their_us = (cpu_seconds(etcd.pid) - before) / max(1, theirs["operations"]) * 1e6
-        row(f"durable creates over HTTPS, {clients} clients", ours["rate"], f"etcd put over HTTP {theirs['rate']:.0f}/s", f"{ours['rate'] / theirs['rate']:.1f}x",
-            ">= 8x apiserver+etcd (917/s)" if clients == 64 else "", unit="/s")
-        row(f"  p50, {clients} clients", ours["p50"], f"{theirs['p50']:.2f} ms", f"{theirs['p50'] / ours['p50']:.1f}x", unit="ms")
-        row(f"  server CPU per create, {clients} clients", ours["server_us"], f"{their_us:.0f} us", f"{their_us / max(ours['server_us'], 0.1):.1f}x", unit="us")
-    etcd.kill()
+def nodes(c, count=100):
+    """Nodes without a kubelet: those the pods of the load generator are bound to. The server waits for their heartbeats longer than a benchmark takes."""
+    items = [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{i}"}} for i in range(count)]
+    c.kubectl("create", "-f", "-", "-o", "name", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
 
 
-def lists(c):
-    creds = credentials(c)
-    spec = {"containers": [{"name": "c", "image": "none"}], "schedulerName": "nobody"}
-    items = [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"list-{i}", "labels": {"app": "list"}}, "spec": spec} for i in range(5000)]
-    c.kubectl("create", "-f", "-", "-o", "name", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}), timeout=300)
-    r = load(c, "--mode", "list", "--path", "/api/v1/namespaces/default/pods?labelSelector=app%3Dlist", "--clients", "4", "--seconds", "5", *creds)
-    row("lists of 5,000 pods", r["rate"], f"{r['bytes'] / max(1, r['operations']) / 1e6:.1f} MB each", "", ">= 10x apiserver (10.8/s of 7,454)", unit="/s")
-    row("  server CPU per list", r["server_us"] / 1000, unit="ms")
-    r = load(c, "--mode", "get", "--path", "/api/v1/namespaces/default/pods/list-1", "--clients", "16", "--seconds", "5", *creds)
-    row("GET of one pod, 16 clients", r["rate"], "", "", ">= 10x apiserver (2,121/s)", unit="/s")
-    row("  server CPU per GET", r["server_us"], unit="us")
-    row("server with 5,000 pods, PSS", pss(main_pid(c.server)), unit="MB")
+ALONE = ["--disable-agent", "--node-monitor-grace-period", "100000"]
 
 
-CRUN_LOOP = """
-import json, os, statistics, subprocess, sys, time
-directory = sys.argv[1]
-def crun(*arguments):
-    subprocess.run(["crun", "--root", directory + "/state", *arguments], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-starts, cycles = [], []
-for i in range(40):
-    name = f"bench-{os.getpid()}-{i}"
-    begin = time.monotonic()
-    crun("create", "-b", directory, name)
-    crun("start", name)
-    starts.append(time.monotonic() - begin)
-    crun("delete", "-f", name)
-    begin = time.monotonic()
-    crun("run", "-b", directory, name + "-run")
-    cycles.append(time.monotonic() - begin)
-print(json.dumps({"start": statistics.median(starts) * 1000, "cycle": statistics.median(cycles) * 1000}))
-"""
+@contextlib.contextmanager
+def server_alone():
+    """A server that runs no pods."""
+    with Cluster(nodes=1) as c:
+        c.server.start_server(*ALONE)
+        eventually("server is ready", c.ready)
+        nodes(c)
+        yield c, credentials(c)
+
+
+def fill(c, creds, pods, status=True):
+    made = load(c, "--mode", "pods", "--path", "node-", "--clients", "64", "--count", str(pods), *creds)
+    if status:
+        return made, load(c, "--mode", "status", "--clients", "64", "--count", str(pods), *creds)
+    return made, None
+
+
+def pods_url(query=""):
+    return "/api/v1/namespaces/default/pods" + query
+
+
+def rated(what, r, budget="", peer="", ratio="", per="operation"):
+    row(what, r["rate"], peer, ratio, budget, unit="/s")
+    row(f"  server CPU per {per}", r["server_us"], unit="us")
+
+
+def memory():
+    with server_alone() as (c, creds):
+        made, status = fill(c, creds, 10000)
+        rated("10,000 pods created, 64 clients", made, per="pod, controllers and scheduler included")
+        rated("10,000 pod statuses patched, 64 clients", status, per="patch, controllers and scheduler included")
+        row("server right after 10,000 pods, PSS", pss(main_pid(c.server)), unit="MB")
+        time.sleep(5)
+        row("server with 10,000 pods, PSS", pss(main_pid(c.server)), unit="MB", budget="<= 1/8 of apiserver+etcd")
+        one = json.loads(c.kubectl("get", "--raw", pods_url("?limit=1")).stdout)["items"][0]
+        row("  one pod, JSON", len(json.dumps(one, separators=(",", ":"))) / 1024, unit="KiB")
+
+
+def cold():
+    """Start with 10,000 objects in the database."""
+    with server_alone() as (c, creds):
+        fill(c, creds, 4000)
+        for path in ("configmaps", "secrets"):
+            load(c, "--mode", "create", "--path", path, "--clients", "64", "--count", "3000", *creds)
+        pid = main_pid(c.server)
+        c.server.kill(signal.SIGTERM)
+        ready, node = [], []
+        for i in range(5):
+            c.server.arguments = [a for a in c.server.arguments if a != "--disable-agent"]
+            (c.server.run_dir / "ready").unlink(missing_ok=True)
+            begin = time.monotonic()
+            c.server.spawn()
+            while c.outside("curl", "-sk", "-m", "1", f"https://{c.server.ip}:6443/readyz", check=False).stdout != "ok":
+                time.sleep(0.005)
+            ready.append(time.monotonic() - begin)
+            while not (c.server.run_dir / "ready").exists():
+                time.sleep(0.005)
+            node.append(time.monotonic() - begin)
+            time.sleep(1)
+            c.server.kill(signal.SIGTERM)
+        row("start with 10,000 objects to /readyz, p50 of 5", statistics.median(ready), unit="s", budget="<= 1 (curl's own start included)")
+        row("start with 10,000 objects to node Ready, p50 of 5", statistics.median(node), unit="s", budget="<= 1")
+
+
+def writes():
+    with server_alone() as (c, creds):
+        etcd_dir = c.dir / "etcd"
+        etcd = c.background("etcd", "--data-dir", str(etcd_dir), "--listen-client-urls", "http://127.0.0.1:22379", "--advertise-client-urls", "http://127.0.0.1:22379",
+                            "--listen-peer-urls", "http://127.0.0.1:22380", "--log-level", "error", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        eventually("etcd answers", lambda: c.outside("curl", "-fsS", "http://127.0.0.1:22379/health"))
+        for clients in (1, 64):
+            ours = load(c, "--mode", "create", "--clients", str(clients), "--seconds", "5", *creds)
+            before = cpu_seconds(etcd.pid)
+            theirs = json.loads(c.outside(str(BUILD / "bench/bench_load"), "--mode", "etcd-put", "--clients", str(clients), "--seconds", "5", "--server", "http://127.0.0.1:22379").stdout)
+            their_us = (cpu_seconds(etcd.pid) - before) / max(1, theirs["operations"]) * 1e6
+            row(f"durable creates over HTTPS, {clients} clients", ours["rate"], f"etcd put over HTTP {theirs['rate']:.0f}/s", f"{ours['rate'] / theirs['rate']:.1f}x",
+                ">= 8x apiserver+etcd (917/s)" if clients == 64 else "", unit="/s")
+            row(f"  p50, {clients} clients", ours["p50"], f"{theirs['p50']:.2f} ms", f"{theirs['p50'] / ours['p50']:.1f}x", unit="ms")
+            row(f"  server CPU per create, {clients} clients", ours["server_us"], f"{their_us:.0f} us", f"{their_us / max(ours['server_us'], 0.1):.1f}x", unit="us")
+        etcd.kill()
+        for mode, what in (("update", "updates (PUT) of a ConfigMap"), ("patch", "strategic merge patches of a PodTemplate"), ("apply", "server-side applies of a PodTemplate")):
+            rated(f"{what}, 64 clients", load(c, "--mode", mode, "--clients", "64", "--seconds", "5", *creds))
+
+
+def serving():
+    """Lists, GETs and watches with 5,000 pods in the cluster."""
+    with server_alone() as (c, creds):
+        fill(c, creds, 5000)
+        get = lambda query, clients="4", accept="application/json": load(c, "--mode", "get", "--path", pods_url(query), "--clients", clients, "--seconds", "5", "--accept", accept, *creds)
+        for what, query, accept in (("lists of 5,000 pods", "", "application/json"), ("lists of 5,000 pods, protobuf", "", "application/vnd.kubernetes.protobuf"),
+                                    ("lists of 50 of 5,000 pods by label", "?labelSelector=app%3Dweb-7", "application/json"),
+                                    ("lists of 50 of 5,000 pods by node", "?fieldSelector=spec.nodeName%3Dnode-7", "application/json"),
+                                    ("lists of 5,000 pods, first page of 500", "?limit=500", "application/json")):
+            r = get(query, accept=accept)
+            row(what, r["rate"], f"{r['bytes'] / max(1, r['operations']) / 1e6:.2f} MB each", "", ">= 10x apiserver (10.8/s of 7,454)" if not query else "", unit="/s")
+            row("  server CPU per list", r["server_us"] / 1000, unit="ms")
+        rated("GET of one pod, 16 clients", get("/web-1-5d69f7bc9c-00001", "16"), ">= 10x apiserver (2,121/s)", per="GET")
+        for accept, form in (("application/json", "JSON"), ("application/vnd.kubernetes.protobuf", "protobuf")):
+            held = pss(main_pid(c.server))
+            watch = c.background(str(BUILD / "bench/bench_load"), "--mode", "watch", "--path", pods_url(), "--watchers", "500", "--clients", "1", "--rate", "0.2", "--size", "5000",
+                                 "--seconds", "4", "--accept", accept, *creds, stdout=subprocess.DEVNULL)
+            time.sleep(3.5)
+            row(f"memory per idle watch, {form}, TLS connection included", (pss(main_pid(c.server)) - held) / 500 * 1024, unit="KiB")
+            watch.wait()
+            r = load(c, "--mode", "watch", "--path", pods_url(), "--watchers", "500", "--clients", "64", "--rate", "100", "--size", "5000", "--seconds", "8", "--accept", accept, *creds)
+            row(f"events to 500 watchers, 64 writers, {form}", r["events"] / 8, f"{r['lost']} watches lost", "", ">= 10x per CPU second", unit="/s")
+            row("  server CPU per event", r["server_us"] * r["operations"] / max(1, r["events"]), unit="us")
+        row("server with 5,000 pods, PSS", pss(main_pid(c.server)), unit="MB")
 
 
 def containers():
@@ -253,17 +322,16 @@ def main():
         start_times()
     if want("containers"):
         containers()
-    if any(want(n) for n in ("pods", "idle", "writes", "lists")):
+    for name, part in (("writes", writes), ("serving", serving), ("memory", memory), ("cold", cold)):
+        if want(name):
+            part()
+    if any(want(n) for n in ("pods", "idle")):
         with Cluster(nodes=2) as c:
             c.start_registry()
             image = c.push(images.busybox(c.dir / "busybox"), "busybox:1")
             c.start()
             if want("idle"):
                 idle(c)
-            if want("lists"):
-                lists(c)
-            if want("writes"):
-                writes(c)
             if want("pods"):
                 pods(c, image)  # last: this process changes its network
     (ROOT / "build/bench.json").write_text(json.dumps(RESULTS, indent=1))

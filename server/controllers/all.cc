@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "server/controllers/controllers.h"
+#include "server/controllers/pods.h"
 #include "server/controllers/queue_metrics.h"
 
 namespace server {
@@ -14,6 +15,7 @@ struct Controllers::Impl {
   Impl(base::Runtime& runtime, api::Client& client, ControllerOptions o)
       : options(std::move(o)), tasks(runtime), informers(runtime, client), events(runtime, client),
         context{runtime, client, informers, events, tasks, options} {
+    informers.get<core::Pod>({}, {}, trim);
     // The one list.
     for (Made (*make)(Context&) : {
              make_namespaces,      make_service_accounts, make_root_ca,          make_role_aggregation,

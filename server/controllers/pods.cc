@@ -12,7 +12,34 @@ core::ObjectReference about(const Owner& owner) { return api::reference_to(*owne
 
 std::string quoted(const std::string& s) { return base::to_text(base::json::value(s)); }
 
+template <class T>
+void drop(T& v) {
+  T().swap(v);  // an assignment would keep the memory
+}
+
+void trim(std::vector<core::Container>& containers) {
+  for (core::Container& c : containers) {
+    for (auto* text : {&c.image, &c.workingDir, &c.terminationMessagePath, &c.terminationMessagePolicy, &c.imagePullPolicy}) drop(*text);
+    drop(c.command), drop(c.args), drop(c.envFrom), drop(c.env), drop(c.volumeMounts), drop(c.volumeDevices), drop(c.resizePolicy);
+    c.livenessProbe.reset(), c.readinessProbe.reset(), c.startupProbe.reset(), c.lifecycle.reset(), c.securityContext.reset();
+  }
+}
+
+void trim(std::vector<core::ContainerStatus>& statuses) {
+  for (core::ContainerStatus& s : statuses) drop(s.image), drop(s.imageID), drop(s.containerID), drop(s.volumeMounts);
+}
+
 }  // namespace
+
+void trim(core::Pod& pod) {
+  core::PodSpec& s = pod.spec;
+  trim(s.containers), trim(s.initContainers);
+  drop(s.volumes), drop(s.ephemeralContainers), drop(s.imagePullSecrets), drop(s.hostAliases), drop(s.topologySpreadConstraints);
+  s.securityContext.reset(), s.dnsConfig.reset();
+  trim(pod.status.containerStatuses), trim(pod.status.initContainerStatuses);
+  drop(pod.status.ephemeralContainerStatuses);
+  pod.metadata.annotations.erase("kubectl.kubernetes.io/last-applied-configuration");
+}
 
 PodControl::PodControl(Context& context) : context_(context), pods_(context.informers.get<core::Pod>()) { index_by_owner(pods_); }
 

@@ -26,6 +26,9 @@ Owner owner_of(const T& object, std::string component) {
   return out;
 }
 
+// Takes from a pod what no controller reads, so that all pods of a cluster fit into memory.
+void trim(core::Pod& pod);
+
 class PodControl {
  public:
   explicit PodControl(Context& context);

@@ -63,7 +63,19 @@ class ViewInformer final : public api::InformerBase {
 };
 
 Labels labels_of(const core::Namespace& ns) { return ns.metadata.labels; }
-Pod pod_view(const core::Pod& p) { return translate(p); }
+Pod pod_view(const core::Pod& p) {
+  Pod out = translate(p);
+  if (!out.node_name.empty()) {
+    // What only says where it may go is of no use any more.
+    out.tolerations = std::vector<Toleration>();
+    out.node_selector = std::vector<Requirement>();
+    out.node_terms.reset();
+    out.preferred_nodes = std::vector<NodeTerm>();
+    out.spread = std::vector<Spread>();
+    out.images = std::vector<std::string>();
+  }
+  return out;
+}
 Node node_view(const core::Node& n) { return translate(n); }
 Budget budget_view(const api::policy::PodDisruptionBudget& b) { return translate(b); }
 

@@ -215,7 +215,8 @@ Task<> send_table(Exchange& x, const Registry& registry, const ResourceInfo& r, 
   const std::string now = base::now_rfc3339();
   bool first = true;
   for (const RecordPtr& record : list.records) {
-    auto item = registry.decode(r, *record);
+    base::JsonArena arena;
+    auto item = registry.decode(r, *record, arena);
     if (!item) continue;
     if (!first) text += ',';
     first = false;
@@ -231,8 +232,10 @@ Task<> send_protobuf(Exchange& x, const Registry& registry, const ResourceInfo& 
   auto out = partial ? api::ProtobufList::begin("meta.k8s.io/v1", "PartialObjectMetadataList", meta)
                      : api::ProtobufList::begin(r.api_version, r.kind->list_kind, meta);
   if (!out) co_return co_await send_error(x, out.error());
-  for (const RecordPtr& record : list.records)
-    if (auto item = registry.decode(r, *record)) out->add(*item);
+  for (const RecordPtr& record : list.records) {
+    base::JsonArena arena;
+    if (auto item = registry.decode(r, *record, arena)) out->add(*item);
+  }
   std::string text = out->end();
   Parts parts{text};
   co_await send_gathered(x, content_type(OutputForm::Encoding::protobuf), parts);

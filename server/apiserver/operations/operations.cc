@@ -18,12 +18,12 @@ namespace server {
 using base::json::object;
 using base::json::value;
 
-Result<value> Operations::decode(const Body& body, const Call& call, std::vector<std::string>& problems) const {
+Result<value> Operations::decode(const Body& body, const Call& call, std::vector<std::string>& problems, base::json::storage_ptr storage) const {
   if (body.form == Body::Form::protobuf || api::has_protobuf_envelope(body.text)) return api::from_protobuf(body.text);
   const bool strictly = call.validation != api::FieldValidation::ignore;
   if (body.form == Body::Form::yaml) return strictly ? api::parse_yaml_strictly(body.text, problems) : api::parse_yaml(body.text);
-  if (!strictly) return base::parse_json(body.text);
-  return api::parse_json_strictly(body.text, problems);
+  if (!strictly) return base::parse_json(body.text, 64, std::move(storage));
+  return api::parse_json_strictly(body.text, problems, std::move(storage));
 }
 
 Reply Operations::reply(const ResourceInfo* r, const RecordPtr& record, int status) const { return {status, registry_.present(*r, record), r}; }
@@ -41,7 +41,8 @@ Task<Result<Reply>> Operations::store_new(Target t, Call& call, value v) {
 
 Task<Result<Reply>> Operations::create(Target t, Call& call, Body body) {
   std::vector<std::string> problems;
-  CO_TRY(value v, decode(body, call, problems));
+  base::JsonArena arena;
+  CO_TRY(value v, decode(body, call, problems, arena));
   if (!v.is_object()) co_return base::bad_request("the request body is not an object");
   if (t.subresource == "binding") co_return co_await bind(std::move(t), call, std::move(v));
   if (t.subresource == "eviction") co_return co_await evict(std::move(t), call, std::move(v));
@@ -59,6 +60,12 @@ Task<Result<Reply>> Operations::create(Target t, Call& call, Body body) {
   co_return co_await store_new(std::move(t), call, std::move(v));
 }
 
+namespace {
+bool is_system(const std::string& subresource) {
+  return subresource == "finalize" || subresource == "approval" || subresource == "ephemeralcontainers" || subresource == "resize";
+}
+}  // namespace
+
 bool Operations::restrict_change(const std::string& subresource, object& now, const object& before) {
   auto keep = [&](object& into, const object& from, std::string_view name) {
     if (const value* v = from.if_contains(name)) into[name] = *v;
@@ -69,7 +76,8 @@ bool Operations::restrict_change(const std::string& subresource, object& now, co
     if (!v.is_object()) v.emplace_object();
     return v.get_object();
   };
-  object result = before;
+  if (!is_system(subresource)) return false;
+  object result(before, now.storage());
   if (subresource == "finalize") {
     const value* spec = now.if_contains("spec");
     static const object none;
@@ -81,7 +89,7 @@ bool Operations::restrict_change(const std::string& subresource, object& now, co
     keep(result, now, "metadata");
   } else if (subresource == "ephemeralcontainers") {
     keep(part(result, "spec"), part(now, "spec"), "ephemeralContainers");
-  } else if (subresource == "resize") {
+  } else {
     // Resources of containers, by name.
     for (std::string_view list : {"containers", "initContainers"}) {
       value* mine = part(result, "spec").if_contains(list);
@@ -94,8 +102,6 @@ bool Operations::restrict_change(const std::string& subresource, object& now, co
             keep(c.get_object(), d.get_object(), "resizePolicy");
           }
     }
-  } else {
-    return false;
   }
   if (const value* version = metadata_of(now).if_contains("resourceVersion")) metadata_of(result)["resourceVersion"] = *version;
   now = std::move(result);
@@ -124,34 +130,33 @@ std::string go_text(const value& v) {
 
 }  // namespace
 
-// `shown`: the patch for messages; empty: the patched object.
+// `shown` gives the patch for messages; null: the patched object.
 Registry::Change Operations::adopting(Target t, Call& call, std::function<Result<value>(const value&)> change, std::vector<std::string> problems,
-                                      std::string shown) const {
+                                      std::function<std::string()> shown) const {
   return [t, &call, change = std::move(change), problems = std::move(problems), shown = std::move(shown)](const value& live) -> Result<value> {
     TRY(value now, change(live));
-    std::string text = shown.empty() ? base::to_text(now) : shown;
     if (auto adopted = adopt(t, call, now, problems); !adopted) {
       // Fields that are wrong are the patch's fault.
       std::string_view why = adopted.error().message;
       std::string mark = fmt::format("cannot be handled as a {}: ", t.resource->kind->kind);
       size_t at = why.find(mark);
       if (at == why.npos || why.find("conversion") != why.npos) return std::unexpected(std::move(adopted).error());
-      return base::invalid("", "", {invalid_value("patch", value(text), why.substr(at + mark.size()))});
+      std::string given = shown ? shown() : std::string();
+      if (!shown) {
+        TRY(value patched, change(live));
+        given = base::to_text(patched);
+      }
+      return base::invalid("", "", {invalid_value("patch", value(given), why.substr(at + mark.size()))});
     }
     restrict_change(t.subresource, now.as_object(), live.as_object());
     return now;
   };
 }
 
-namespace {
-bool is_system(const std::string& subresource) {
-  return subresource == "finalize" || subresource == "approval" || subresource == "ephemeralcontainers" || subresource == "resize";
-}
-}  // namespace
-
 Task<Result<Reply>> Operations::update(Target t, Call& call, Body body) {
   std::vector<std::string> problems;
-  CO_TRY(value v, decode(body, call, problems));
+  base::JsonArena arena;
+  CO_TRY(value v, decode(body, call, problems, arena));
   if (v.is_object() && text_of(metadata_of(std::as_const(v).get_object()), "name").empty())
     co_return base::bad_request(fmt::format("the name of the object ({} based on URL) was undeterminable: name must be provided", t.name));
   if (t.subresource == "scale") co_return co_await put_scale(std::move(t), call, [v](value) -> Result<value> { return v; });
@@ -164,8 +169,8 @@ Task<Result<Reply>> Operations::update(Target t, Call& call, Body body) {
   options.replace = true;
   options.system = is_system(t.subresource);
   std::string subresource = t.subresource;
-  CO_TRY(RecordPtr record, co_await registry_.update(t, call, options, [v, subresource](const value& live) -> Result<value> {
-    value now = v;
+  CO_TRY(RecordPtr record, co_await registry_.update(t, call, options, [&v, subresource](const value& live) -> Result<value> {
+    value now(v, live.storage());
     restrict_change(subresource, now.as_object(), live.as_object());
     return now;
   }));
@@ -176,16 +181,17 @@ Task<Result<Reply>> Operations::patch(Target t, Call& call, api::PatchType type,
   if (type == api::PatchType::apply) co_return co_await apply(std::move(t), call, std::move(body));
   std::vector<std::string> problems;
   const bool names_fields = type != api::PatchType::json && call.validation != api::FieldValidation::ignore;
+  base::JsonArena arena;
   CO_TRY(value p, body.form == Body::Form::yaml ? api::parse_yaml(body.text)
-                  : names_fields                ? api::parse_json_strictly(body.text, problems)
-                                                : base::parse_json(body.text));
+                  : names_fields                ? api::parse_json_strictly(body.text, problems, arena)
+                                                : base::parse_json(body.text, 64, arena));
   const api::Type* schema = t.resource->kind->type;
   if (t.subresource == "scale") {
     const api::Kind* scale = api::Schema::builtin().kind("autoscaling", "v1", "Scale");
     if (!scale) co_return base::internal("Scale has no schema");
     schema = scale->type;
   }
-  auto patched = [p, type, schema](const value& live) -> Result<value> {
+  auto patched = [&p, type, schema](const value& live) -> Result<value> {
     switch (type) {
       case api::PatchType::json: return api::json_patch(live, p);
       case api::PatchType::merge: return api::merge_patch(live, p);
@@ -195,23 +201,32 @@ Task<Result<Reply>> Operations::patch(Target t, Call& call, api::PatchType type,
   if (t.subresource == "scale") co_return co_await put_scale(std::move(t), call, [patched](value scale) { return patched(scale); });
   Registry::UpdateOptions options;
   options.system = is_system(t.subresource);
-  Registry::Change change = adopting(t, call, patched, std::move(problems), type == api::PatchType::strategic ? go_text(p) : std::string());
+  Registry::Change change = adopting(t, call, patched, std::move(problems), type == api::PatchType::strategic ? [&p] { return go_text(p); } : std::function<std::string()>());
   CO_TRY(RecordPtr record, co_await registry_.update(t, call, options, change));
   std::sort(call.warnings.begin(), call.warnings.end());
   call.warnings.erase(std::unique(call.warnings.begin(), call.warnings.end()), call.warnings.end());
   co_return reply(t.resource, record);
 }
 
+namespace {
+// Apply configurations are YAML; those that are JSON without repeated members need no YAML reader.
+Result<value> decode_applied(const std::string& text, std::vector<std::string>& problems, base::json::storage_ptr storage) {
+  if (api::has_protobuf_envelope(text)) return api::from_protobuf(text);
+  if (text.starts_with('{')) {
+    std::vector<std::string> repeated;
+    auto v = api::parse_json_strictly(text, repeated, std::move(storage));
+    if (v && repeated.empty()) return v;
+  }
+  return api::parse_yaml_strictly(text, problems);
+}
+}  // namespace
+
 Task<Result<Reply>> Operations::apply(Target t, Call& call, Body body) {
   if (call.field_manager.empty())
     co_return base::invalid("PatchOptions.meta.k8s.io", "", {required("fieldManager", "is required for apply patch")});
   std::vector<std::string> problems;
-  value applied;
-  if (api::has_protobuf_envelope(body.text)) {
-    CO_TRY(applied, api::from_protobuf(body.text));
-  } else {
-    CO_TRY(applied, api::parse_yaml_strictly(body.text, problems));
-  }
+  base::JsonArena arena;
+  CO_TRY(value applied, decode_applied(body.text, problems, arena));
   if (!applied.is_object()) co_return base::bad_request("the applied configuration is not an object");
   if (t.subresource == "scale") co_return co_await apply_scale(std::move(t), call, std::move(applied));
   if (const value* m = metadata_of(applied.as_object()).if_contains("managedFields"); m && !m->is_null())
@@ -228,7 +243,7 @@ Task<Result<Reply>> Operations::apply(Target t, Call& call, Body body) {
   for (std::string_view name : {"resourceVersion", "uid", "creationTimestamp", "generation", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"})
     metadata_of(applied.as_object()).erase(name);
   if (t.subresource == "status") {
-    object only{{"apiVersion", t.resource->api_version}, {"kind", t.resource->kind->kind}, {"metadata", applied.as_object()["metadata"]}};
+    object only({{"apiVersion", t.resource->api_version}, {"kind", t.resource->kind->kind}, {"metadata", applied.as_object()["metadata"]}}, applied.storage());
     if (const value* status = applied.as_object().if_contains("status")) only["status"] = *status;
     applied = std::move(only);
   } else if (t.resource->has_status) {
@@ -256,9 +271,9 @@ Task<Result<Reply>> Operations::apply(Target t, Call& call, Body body) {
   options.uid = uid;
   options.system = is_system(t.subresource);
   const bool force = call.force;
-  CO_TRY(RecordPtr record, co_await registry_.update(t, call, options, [conversion, kind, applied, manager, force](const value& live) -> Result<value> {
+  CO_TRY(RecordPtr record, co_await registry_.update(t, call, options, [conversion, kind, &applied, manager, force](const value& live) -> Result<value> {
     if (!conversion) return api::apply(*kind, live, applied, manager, force);
-    value stored = live;
+    value stored(live, live.storage());
     conversion->to_stored(stored.as_object());
     return api::apply(*kind, stored, applied, manager, force);
   }));

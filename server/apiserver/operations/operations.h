@@ -43,12 +43,12 @@ class Operations {
   const Authorizer& authorizer() const { return authorizer_; }
 
  private:
-  Result<base::json::value> decode(const Body& body, const Call& call, std::vector<std::string>& problems) const;
+  Result<base::json::value> decode(const Body& body, const Call& call, std::vector<std::string>& problems, base::json::storage_ptr storage) const;
   Reply reply(const ResourceInfo* resource, const RecordPtr& record, int status = 200) const;
   Task<Result<Reply>> store_new(Target target, Call& call, base::json::value object);
   Task<Result<Reply>> apply(Target target, Call& call, Body body);
   Registry::Change adopting(Target target, Call& call, std::function<Result<base::json::value>(const base::json::value& live)> change,
-                            std::vector<std::string> problems, std::string shown) const;
+                            std::vector<std::string> problems, std::function<std::string()> shown) const;
 
   // Subresources and virtual resources, each in its own file.
   Task<Result<Reply>> get_scale(Target target);

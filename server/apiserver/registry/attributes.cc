@@ -28,13 +28,77 @@ std::shared_ptr<const Attributes> make_attributes(std::string_view group, std::s
   return out;
 }
 
+namespace {
+
+// Takes single members out of a stored object (compact JSON, known to be well-formed) without decoding the rest: a server starts with all its objects.
+class Excerpt {
+ public:
+  Excerpt(std::vector<std::string_view> wanted, base::json::storage_ptr storage) : wanted_(std::move(wanted)), storage_(std::move(storage)) {}
+
+  // The object with nothing but the wanted paths.
+  base::json::object of(std::string_view text, const std::string& prefix = {}) const {
+    base::json::object out(storage_);
+    for (size_t at = 1; at < text.size() && text[at] == '"';) {
+      size_t end = end_of_string(text, at);
+      std::string_view name = text.substr(at + 1, end - at - 2);
+      at = end + 1;  // the colon
+      end = end_of_value(text, at);
+      std::string_view member = text.substr(at, end - at);
+      at = end + 1;  // the comma
+      std::string path = prefix + std::string(name);
+      if (std::find(wanted_.begin(), wanted_.end(), path) != wanted_.end()) {
+        if (auto v = base::parse_json(member, 64, storage_)) out[name] = std::move(*v);
+      } else if (path += '.'; member.starts_with('{') && std::any_of(wanted_.begin(), wanted_.end(), [&](auto w) { return w.starts_with(path); })) {
+        out[name] = of(member, path);
+      }
+    }
+    return out;
+  }
+
+ private:
+  static size_t end_of_string(std::string_view text, size_t at) {
+    for (;;) {
+      at = text.find('"', at + 1);
+      if (at == text.npos) return text.size();
+      size_t slashes = 0;
+      while (text[at - 1 - slashes] == '\\') ++slashes;
+      if (slashes % 2 == 0) return at + 1;
+    }
+  }
+  static size_t end_of_value(std::string_view text, size_t at) {
+    for (size_t depth = 0; at < text.size();) {
+      char c = text[at];
+      if (c == '"') {
+        at = end_of_string(text, at);
+        if (depth == 0) return at;
+        continue;
+      }
+      if (c == '{' || c == '[') ++depth;
+      if (c == ',' && depth == 0) return at;
+      if (c == '}' || c == ']') {
+        if (depth == 0) return at;
+        if (--depth == 0) return at + 1;
+      }
+      ++at;
+    }
+    return text.size();
+  }
+
+  const std::vector<std::string_view> wanted_;
+  const base::json::storage_ptr storage_;
+};
+
+}  // namespace
+
 std::shared_ptr<const Attributes> read_attributes(std::string_view key, std::string_view value) {
   auto [group, resource] = resource_in_key(key);
   constexpr std::string_view mark = "\"resourceVersion\":\"";
   size_t at = value.find(mark);
-  auto parsed = base::parse_json(value, 256);
-  if (!parsed || !parsed->is_object()) return std::make_shared<Attributes>();
-  return make_attributes(group, resource, *parsed, at == std::string_view::npos ? 0 : at + mark.size());
+  std::vector<std::string_view> wanted = api::selectable_fields(group == "core" ? std::string_view() : group, resource);
+  for (std::string_view path : {"metadata.name", "metadata.uid", "metadata.labels", "metadata.deletionTimestamp", "status.succeeded"}) wanted.push_back(path);
+  base::JsonArena arena;
+  base::json::value parts(Excerpt(std::move(wanted), arena).of(value), arena);
+  return make_attributes(group, resource, parts, at == std::string_view::npos ? 0 : at + mark.size());
 }
 
 datastore::Indexer indexer() {

@@ -96,7 +96,7 @@ Task<Result<RecordPtr>> Registry::create(Target t, Call& call, value v) {
   constexpr int names = 8;
   int name_tries = 0;
   for (int number = 0; number < most_attempts; ++number) {
-    value attempt_value = v;
+    value attempt_value(v, v.storage());
     object& a = attempt_value.as_object();
     std::string name(text_of(metadata_of(a), "name"));
     // The writer owns what it said and its defaults, not what admission and allocation add.

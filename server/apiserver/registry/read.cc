@@ -183,8 +183,8 @@ Task<Result<ListAnswer>> Registry::list(const ResourceInfo* r, std::string ns, L
   }
 }
 
-Result<base::json::value> Registry::decode(const ResourceInfo& r, const datastore::Record& record) const {
-  auto parsed = base::parse_json(*record.value, 256);
+Result<base::json::value> Registry::decode(const ResourceInfo& r, const datastore::Record& record, base::json::storage_ptr storage) const {
+  auto parsed = base::parse_json(*record.value, 256, std::move(storage));
   if (!parsed || !parsed->is_object()) return base::internal(fmt::format("the stored object {} cannot be read", record.key));
   if (r.conversion) r.conversion->from_stored(parsed->get_object());
   return parsed;
@@ -192,7 +192,8 @@ Result<base::json::value> Registry::decode(const ResourceInfo& r, const datastor
 
 Bytes Registry::present(const ResourceInfo& r, const RecordPtr& record) const {
   if (!r.conversion) return record->value;
-  auto object = decode(r, *record);
+  base::JsonArena arena;
+  auto object = decode(r, *record, arena);
   return object ? base::make_bytes(base::to_text(*object)) : record->value;
 }
 

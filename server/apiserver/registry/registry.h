@@ -116,7 +116,7 @@ class Registry {
   Task<Result<DeleteAnswer>> remove(Target target, Call& call, DeleteRequest request);
 
   // Decoded live object in the resource's version.
-  Result<base::json::value> decode(const ResourceInfo& resource, const datastore::Record& record) const;
+  Result<base::json::value> decode(const ResourceInfo& resource, const datastore::Record& record, base::json::storage_ptr storage = {}) const;
   // Text of a record in the resource's version: the stored bytes for most.
   Bytes present(const ResourceInfo& resource, const RecordPtr& record) const;
 

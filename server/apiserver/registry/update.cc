@@ -44,9 +44,9 @@ bool same_member(const object& a, const object& b, std::string_view name) {
 // Only what the subresource is about may differ from the live object.
 void keep_apart(const ResourceInfo& s, const std::string& subresource, object& now, const object& before) {
   if (subresource == "status") {
-    object result = before;
+    object result(before, now.storage());
     put_member(result, "status", now);
-    object meta = metadata_of(now);
+    object meta(std::move(metadata_of(now)));
     put_member(meta, "ownerReferences", metadata_of(before));
     result["metadata"] = std::move(meta);
     now = std::move(result);
@@ -65,7 +65,8 @@ Task<Result<RecordPtr>> Registry::update(Target t, Call& call, UpdateOptions opt
   for (int number = 0; number < most_attempts; ++number) {
     RecordPtr live = store_.get(key);
     if (!live) co_return base::not_found(r.qualified, t.name);
-    CO_TRY(value before, decode(r, *live));
+    base::JsonArena arena;
+    CO_TRY(value before, decode(r, *live, arena));
     auto changed = change(before);
     if (!changed) co_return std::unexpected(std::move(changed).error());
     value now = std::move(*changed);
