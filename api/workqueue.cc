@@ -5,7 +5,7 @@
 
 namespace api {
 
-// Invariants: `queued` holds exactly the keys in `order`; a key in `processing` that is added goes to `dirty` and is queued by done().
+// Invariants: `queued` holds exactly the keys in `order`, `due` those in `delayed` by their time; a key in `processing` that is added goes to `dirty` and is queued by done().
 struct WorkQueue::State {
   base::Duration first, longest;
   mutable std::mutex mutex;
@@ -14,6 +14,7 @@ struct WorkQueue::State {
   std::map<std::string, base::TimePoint> processing;  // since when
   Stats stats;
   std::map<std::string, base::TimePoint> delayed;
+  std::set<std::pair<base::TimePoint, std::string>> due;
   std::map<std::string, int> failures;
   bool closed = false;
   base::Event changed;
@@ -51,7 +52,12 @@ void WorkQueue::add_after(std::string key, base::Duration delay) {
     if (state_->closed) return;
     auto at = base::Clock::now() + delay;
     auto [it, inserted] = state_->delayed.emplace(std::move(key), at);
-    if (!inserted) it->second = std::min(it->second, at);
+    if (!inserted) {
+      if (it->second <= at) return;
+      state_->due.erase({it->second, it->first});
+      it->second = at;
+    }
+    state_->due.emplace(at, it->first);
   }
   state_->changed.notify();
 }
@@ -80,15 +86,12 @@ base::Task<std::optional<std::string>> WorkQueue::get() {
       std::scoped_lock lock(state_->mutex);
       if (state_->closed) co_return std::nullopt;
       auto now = base::Clock::now();
-      for (auto it = state_->delayed.begin(); it != state_->delayed.end();) {
-        if (it->second <= now) {
-          state_->add_locked(it->first);
-          it = state_->delayed.erase(it);
-        } else {
-          if (!next || it->second < *next) next = it->second;
-          ++it;
-        }
+      while (!state_->due.empty() && state_->due.begin()->first <= now) {
+        auto first = state_->due.extract(state_->due.begin());
+        state_->add_locked(first.value().second);
+        state_->delayed.erase(first.value().second);
       }
+      if (!state_->due.empty()) next = state_->due.begin()->first;
       if (!state_->order.empty()) {
         auto [key, since] = std::move(state_->order.front());
         state_->order.pop_front();

@@ -13,6 +13,7 @@
 #include "agent/agent.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "cmd/commands.h"
 #include "cmd/host.h"
 #include "cmd/node.h"
@@ -118,6 +119,7 @@ class ServerProcess {
       CO_TRY(store_options.keyring, datastore::Keyring::open(key_file));
     }
     auto keyring = store_options.keyring;
+    store_options.settled = [] { base::release_unused_memory(); };
     store_options.fatal = [](const base::Error& e) {
       // What was acknowledged is on disk; nothing more may be promised by this process.
       base::log::error("server", "the datastore failed, exiting: {}", e.message);

@@ -31,6 +31,8 @@ struct SqliteOptions {
   // Called once, from the writer thread, when the disk has failed (EIO, a failed sync, corruption). The store refuses every write from then on;
   // the process is expected to exit and to start again from what is on disk.
   std::function<void(const base::Error&)> fatal;
+  // Called from the writer thread a while after writes, when none wait: for what is better not done under load. It must be quick.
+  std::function<void()> settled;
   std::string vfs;                // name of the SQLite VFS; empty: the default
 };
 

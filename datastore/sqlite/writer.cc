@@ -22,11 +22,12 @@ constexpr Revision kReserve = Revision{1} << 24;      // revisions promised to m
 constexpr size_t kBatchWrites = 2048;                 // of one transaction
 constexpr size_t kBatchBytes = 8u << 20;
 constexpr size_t kQueuedBytes = 256u << 20;           // waiting; further writes are refused
-constexpr size_t kHistoryBytes = 32u << 20;           // superseded values kept in memory
+constexpr size_t kHistoryBytes = 16u << 20;           // superseded values kept in memory
 constexpr size_t kEraseStep = 512;                    // rows deleted in one transaction
 constexpr int kWalPages = 2048;                       // checkpoint at once
 constexpr int kWalPagesIdle = 512;                    // checkpoint after kIdle
 constexpr base::Duration kIdle = 2s;
+constexpr base::Duration kSettled = 5s;                // from the first write since to the call of `settled`
 
 }  // namespace
 
@@ -380,6 +381,7 @@ void Writer::process(Batch batch) {
       done = std::unexpected(*failed_);
     }
   }
+  if (options_.settled && settle_at_ == base::TimePoint::max()) settle_at_ = base::Clock::now() + kSettled;
   disk_full_ = !done && done.error().reason == kDiskFull;
   if (!done) refuse(batch, done.error());
   const auto now = base::Clock::now();
@@ -510,6 +512,10 @@ bool Writer::tidy() {
     measured_ = false;
   }
   if (!measured_ && !failed_) measure();
+  if (now >= settle_at_) {
+    settle_at_ = base::TimePoint::max();
+    options_.settled();
+  }
   return false;
 }
 
@@ -525,6 +531,7 @@ std::optional<base::TimePoint> Writer::next_deadline(base::TimePoint now) const 
   if (auto next = history_.next_due(window_)) deadline = *next + window_.time / 16 + 1ms;
   if (!garbage_.empty()) deadline = std::min(deadline.value_or(base::TimePoint::max()), now + 1s);  // the disk was full
   if (file_.wal_pages() >= kWalPagesIdle) deadline = std::min(deadline.value_or(base::TimePoint::max()), std::max(last_write_ + kIdle, now + 100ms));
+  if (settle_at_ != base::TimePoint::max()) deadline = std::min(deadline.value_or(settle_at_), settle_at_);
   return deadline;
 }
 

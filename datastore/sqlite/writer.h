@@ -118,7 +118,7 @@ class Writer {
   Revision reserved_ = 0;
   std::deque<int64_t> garbage_;  // rows to delete, in this order
   bool compaction_pending_ = false, may_shrink_ = false, measured_ = false;
-  base::TimePoint last_write_{};
+  base::TimePoint last_write_{}, settle_at_ = base::TimePoint::max();
   SqliteStore::Stats counters_;
 
   std::mutex join_mutex_;

@@ -1,6 +1,7 @@
 // Requests for resources: options from the query, verbs to Operations, watches.
 #pragma once
 
+#include "server/apiserver/http/event_cache.h"
 #include "server/apiserver/http/exchange.h"
 
 namespace server {
@@ -16,6 +17,7 @@ class ResourceHandler {
   Task<> list(Exchange& x, const ResourceInfo& resource, std::string ns);
   Task<> watch(Exchange& x, const ResourceInfo& resource, std::string ns);
   Operations& operations_;
+  EventCache events_;
 };
 
 // Query parameters of a list; a name in the path selects that one object (for watches of one).

@@ -40,7 +40,9 @@ std::pair<size_t, size_t> revision_digits(const datastore::Record& record) {
 // Turns items into bytes on the wire. Plain JSON is gathered from stored bytes without copying.
 class EventWriter {
  public:
-  EventWriter(const Registry& registry, const ResourceInfo& r, OutputForm form) : registry_(registry), r_(r), form_(std::move(form)), partial_head_(partial_head(form_)) {}
+  EventWriter(const Registry& registry, EventCache& cache, const ResourceInfo& r, OutputForm form)
+      : registry_(registry), cache_(cache), r_(r), form_(std::move(form)), partial_head_(partial_head(form_)),
+        form_name_(fmt::format("{} {} {} {} {} {}", r.api_version, r.resource, static_cast<int>(form_.encoding), static_cast<int>(form_.shape), form_.beta, form_.include_object)) {}
 
   void add(const WatchItem& item) {
     if (item.type == WatchItem::Type::bookmark) {
@@ -62,12 +64,11 @@ class EventWriter {
       }
       parts_.push_back(partial ? "}}\n" : "}\n");
     } else {
-      auto v = registry_.decode(r_, *item.record);
-      if (!v) return;
-      if (item.type == WatchItem::Type::deleted) metadata_of(v->as_object())["resourceVersion"] = std::to_string(item.revision);
-      value out = shaped(form_, r_, std::move(*v), first_);
+      // The first row of a table comes with its columns.
+      const bool columns = form_.shape == OutputForm::Shape::table && first_;
       first_ = false;
-      add_value(type_name(item.type), out);
+      keep_.push_back(columns ? std::make_shared<const std::string>(encode(item, true)) : cache_.get(item, form_name_, [&] { return encode(item, false); }));
+      if (!keep_.back()->empty()) parts_.push_back(*keep_.back());
     }
   }
 
@@ -97,12 +98,24 @@ class EventWriter {
     add_value("BOOKMARK", o);
   }
 
+  // Empty when there is no such form.
+  std::string encode(const WatchItem& item, bool columns) const {
+    base::JsonArena arena;
+    auto v = registry_.decode(r_, *item.record, arena);
+    if (!v) return {};
+    if (item.type == WatchItem::Type::deleted) metadata_of(v->as_object())["resourceVersion"] = std::to_string(item.revision);
+    return encode(type_name(item.type), shaped(form_, r_, std::move(*v), columns));
+  }
+
+  std::string encode(std::string_view type, const value& o) const {
+    if (form_.encoding != OutputForm::Encoding::protobuf) return fmt::format("{{\"type\":\"{}\",\"object\":{}}}\n", type, base::to_text(o));
+    auto bytes = api::to_protobuf(o);
+    return bytes ? api::protobuf_watch_frame(type, *bytes) : std::string();
+  }
+
   void add_value(std::string_view type, const value& o) {
-    if (form_.encoding == OutputForm::Encoding::protobuf) {
-      if (auto bytes = api::to_protobuf(o)) parts_.push_back(own(api::protobuf_watch_frame(type, *bytes)));
-      return;
-    }
-    parts_.push_back(own(fmt::format("{{\"type\":\"{}\",\"object\":{}}}\n", type, base::to_text(o))));
+    std::string text = encode(type, o);
+    if (!text.empty()) parts_.push_back(own(std::move(text)));
   }
 
   std::string_view own(std::string s) {
@@ -111,9 +124,10 @@ class EventWriter {
   }
 
   const Registry& registry_;
+  EventCache& cache_;
   const ResourceInfo& r_;
   const OutputForm form_;
-  const std::string partial_head_;
+  const std::string partial_head_, form_name_;
   bool first_ = true;
   std::vector<std::string_view> parts_;
   std::vector<Bytes> keep_;
@@ -187,7 +201,7 @@ Task<> ResourceHandler::watch(Exchange& x, const ResourceInfo& r, std::string ns
   x.output.pretty = false;
 
   auto session = co_await operations_.registry().watch(&r, std::move(ns), std::move(request));
-  EventWriter writer(operations_.registry(), r, x.output);
+  EventWriter writer(operations_.registry(), events_, r, x.output);
   const bool protobuf = x.output.encoding == OutputForm::Encoding::protobuf;
   if (!session && session.error().code != 410) co_return co_await send_error(x, session.error());
   x.response.status = 200;

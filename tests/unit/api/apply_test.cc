@@ -215,6 +215,29 @@ TEST_CASE("what an object had before anybody was recorded is owned together") {
   CHECK(fields(same, "tool", "Apply") == R"({"f:spec":{"f:replicas":{}}})");
 }
 
+TEST_CASE("a change leaves the entries of those it does not touch as they are, and takes what it changes from the others") {
+  value live = created(kWeb);
+  const std::string before = fields(live, "kubectl-create", "Update");
+  value scaled = live;
+  scaled.at("spec").at("template").at("spec").at("containers").at(0).at("image") = "nginx:2";
+  api::track_update(deployment(), live, scaled, manager("ci"));
+  CHECK(fields(scaled, "ci", "Update") == R"({"f:spec":{"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{"f:image":{}}}}}}})");
+  CHECK(fields(scaled, "kubectl-create", "Update") != before);
+  CHECK(fields(scaled, "kubectl-create", "Update").find("f:image") == std::string::npos);
+  // Again by the same manager: nobody's set changes.
+  value again = scaled;
+  again.at("spec").at("template").at("spec").at("containers").at(0).at("image") = "nginx:3";
+  api::track_update(deployment(), scaled, again, manager("ci"));
+  for (std::string_view name : {"ci", "kubectl-create"}) CHECK(fields(again, name, "Update") == fields(scaled, name, "Update"));
+}
+
+TEST_CASE("entries a client made up are not kept word by word") {
+  value live = created(kWeb), sent = live;
+  sent.at("metadata").at("managedFields").at(0).at("fieldsV1").as_object()["nonsense"] = "x";
+  api::track_update(deployment(), live, sent, manager("ci"));
+  CHECK(fields(sent, "kubectl-create", "Update") == fields(live, "kubectl-create", "Update"));
+}
+
 TEST_CASE("ownership that cannot be understood is taken from the object as it was") {
   value live = created(kWeb);
   value now = live;
