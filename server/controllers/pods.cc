@@ -38,6 +38,11 @@ void trim(core::Pod& pod) {
   s.securityContext.reset(), s.dnsConfig.reset();
   trim(pod.status.containerStatuses), trim(pod.status.initContainerStatuses);
   drop(pod.status.ephemeralContainerStatuses);
+  // A Job's rules may name any condition.
+  if (const auto* owner = controller_of(pod.metadata); !owner || owner->kind != "Job") {
+    std::erase_if(pod.status.conditions, [](const core::PodCondition& c) { return c.type != "Ready" && c.type != "DisruptionTarget"; });
+    pod.status.conditions.shrink_to_fit();
+  }
   pod.metadata.annotations.erase("kubectl.kubernetes.io/last-applied-configuration");
 }
 
