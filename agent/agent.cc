@@ -18,6 +18,7 @@
 #include "agent/services/policy_sync.h"
 #include "agent/services/service_sync.h"
 #include "agent/volumes/host_path.h"
+#include "agent/volumes/local_volumes.h"
 #include "api/informer.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -71,6 +72,7 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
   std::shared_ptr<PodManager> pods;
   std::unique_ptr<ServiceSync> services;
   std::unique_ptr<PolicySync> policies;
+  std::unique_ptr<LocalVolumes> local_volumes;
   std::unique_ptr<NodeApi> node_api;
   std::unique_ptr<Tunnel> tunnel;
   std::unique_ptr<Guard> guard;
@@ -246,6 +248,7 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
                                                       .node_name = options.node_name,
                                                       .pods_dir = data + "/pods",
                                                       .memory_dir = run + "/volumes",
+                                                      .storage_dir = storage_directory(options.data_dir),
                                                       .logs_dir = data + "/logs",
                                                       .seccomp_dir = data + "/seccomp",
                                                       .cluster_dns = options.cluster_dns,
@@ -264,6 +267,7 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
     services = std::make_unique<ServiceSync>(
         runtime, informers, ServiceSync::Options{options.node_name, options.cluster_domain, enabled("services"), enabled("overlay")});
     policies = std::make_unique<PolicySync>(runtime, informers, options.node_name);
+    local_volumes = std::make_unique<LocalVolumes>(*client, informers, options.node_name, storage_directory(options.data_dir));
     informers.start();
 
     auto started = co_await base::offload([this, cidr = *pod_cidr, own = facts.addresses] { return start_network(cidr, own); });
@@ -292,6 +296,7 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
     });
     auto self = shared_from_this();
     tasks.spawn("services", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->services->run(); }(self));
+    local_volumes->start(tasks);
     if (enabled("network-policy"))
       tasks.spawn("network policies", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->policies->run(); }(self));
     tasks.spawn("node", [](std::shared_ptr<Impl> s) -> Task<> { co_await s->node.run(); }(self));
@@ -374,6 +379,7 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
   Task<> stop() {
     addresses.reset();
     if (tunnel) co_await tunnel->stop();
+    if (local_volumes) local_volumes->stop();
     co_await tasks.stop();
     if (pods) co_await pods->stop();
     co_await puller.stop();

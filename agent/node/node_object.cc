@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "agent/streams/scope.h"
+#include "agent/volumes/local_volumes.h"
 #include "api/types/coordination_v1.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -150,6 +151,9 @@ Task<Result<std::string>> NodeObject::register_node(NodeFacts facts) {
     facts_ = facts;
   }
   const auto labels = node_labels(options_, facts.machine);
+  // Where volumes of local-path are: the server cannot know this node's directories.
+  const std::map<std::string, std::string> annotations{{"volumes.kubernetes.io/controller-managed-attach-detach", "true"},
+                                                       {"appliance.dev/storage-dir", storage_directory(options_.data_dir)}};
   const api::ObjectKey key{{}, options_.node_name};
   base::Duration wait = 200ms;
   bool told = false;
@@ -159,7 +163,7 @@ Task<Result<std::string>> NodeObject::register_node(NodeFacts facts) {
       api::core::Node fresh;
       fresh.metadata.name = options_.node_name;
       fresh.metadata.labels = labels;
-      fresh.metadata.annotations["volumes.kubernetes.io/controller-managed-attach-detach"] = "true";
+      fresh.metadata.annotations = annotations;
       for (const auto& t : options_.taints) {
         CO_TRY(auto taint, parse_taint(t));
         fresh.spec.taints.push_back(std::move(taint));
@@ -169,13 +173,15 @@ Task<Result<std::string>> NodeObject::register_node(NodeFacts facts) {
     }
     if (node) {
       uid_ = node->metadata.uid;
-      base::json::object changed;
-      for (const auto& [k, v] : labels) {
-        auto it = node->metadata.labels.find(k);
-        if (it == node->metadata.labels.end() || it->second != v) changed[k] = v;
-      }
-      if (!changed.empty()) {
-        base::json::object patch{{"metadata", base::json::object{{"labels", changed}}}};
+      auto missing = [](const std::map<std::string, std::string>& wanted, const std::map<std::string, std::string>& have) {
+        base::json::object out;
+        for (const auto& [k, v] : wanted)
+          if (auto it = have.find(k); it == have.end() || it->second != v) out[k] = v;
+        return out;
+      };
+      base::json::object changed = missing(labels, node->metadata.labels), notes = missing(annotations, node->metadata.annotations);
+      if (!changed.empty() || !notes.empty()) {
+        base::json::object patch{{"metadata", base::json::object{{"labels", std::move(changed)}, {"annotations", std::move(notes)}}}};
         auto patched = co_await api::patch<api::core::Node>(client_, key, api::PatchType::merge, base::to_text(patch));
         if (!patched) base::log::warn("agent", "labelling the node: {}", patched.error().message);
       }

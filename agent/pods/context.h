@@ -32,6 +32,7 @@ struct PodContext {
   std::string node_name;
   std::string pods_dir;     // <data>/agent/pods: one directory per uid
   std::string memory_dir;   // <run>/agent/volumes: on tmpfs
+  std::string storage_dir;  // <data>/storage: PersistentVolumes that are directories of this node
   std::string logs_dir;     // <data>/agent/logs
   std::string seccomp_dir;  // <data>/agent/seccomp: Localhost profiles
   std::string cluster_dns, cluster_domain;

@@ -112,7 +112,7 @@ struct PodManager::State : std::enable_shared_from_this<PodManager::State> {
       auto detached = co_await base::offload([network, uid] { return network->detach(uid); });
       (void)detached;
     }
-    VolumeSettings settings{self->context.pods_dir + "/" + uid, self->context.memory_dir + "/" + uid};
+    VolumeSettings settings{self->context.pods_dir + "/" + uid, self->context.memory_dir + "/" + uid, self->context.storage_dir};
     auto removed = co_await PodVolumes::remove(settings);
     if (!removed) base::log::warn("agent", "removing the volumes of pod {}: {}", uid, removed.error().message);
   }
@@ -127,7 +127,7 @@ struct PodManager::State : std::enable_shared_from_this<PodManager::State> {
     auto dirs = co_await base::offload([self] { return directories(self->context.pods_dir); });
     for (const auto& uid : dirs) {
       if (kept(uid)) continue;
-      VolumeSettings settings{self->context.pods_dir + "/" + uid, self->context.memory_dir + "/" + uid};
+      VolumeSettings settings{self->context.pods_dir + "/" + uid, self->context.memory_dir + "/" + uid, self->context.storage_dir};
       auto removed = co_await PodVolumes::remove(settings);
       (void)removed;
     }

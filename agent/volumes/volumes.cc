@@ -13,6 +13,7 @@
 #include "agent/volumes/atomic_directory.h"
 #include "agent/volumes/host_path.h"
 #include "agent/volumes/image_volume.h"
+#include "agent/volumes/local_volumes.h"
 #include "api/quantity.h"
 #include "api/types/authentication_v1.h"
 #include "base/files.h"
@@ -74,13 +75,12 @@ std::string unsupported_kind(const api::core::Volume& v) {
   if (v.csi) return "csi";
   if (v.nfs) return "nfs";
   if (v.iscsi) return "iscsi";
-  if (v.ephemeral) return "ephemeral";
   if (v.fc) return "fc";
   if (v.gitRepo) return "gitRepo";
   return "of that type";
 }
 
-bool from_api(const api::core::Volume& v) { return v.configMap || v.secret || v.projected || v.downwardAPI || v.persistentVolumeClaim; }
+bool from_api(const api::core::Volume& v) { return v.configMap || v.secret || v.projected || v.downwardAPI || v.persistentVolumeClaim || v.ephemeral; }
 
 }  // namespace
 
@@ -104,7 +104,7 @@ Task<Result<>> PodVolumes::setup_local(PodPtr pod) {
       if (!r) co_return mount_error(v.name, r.error().message);
       paths_[v.name] = path;
     } else {
-      bool nothing = !(v.csi || v.nfs || v.iscsi || v.ephemeral || v.fc || v.gitRepo || v.cephfs || v.rbd || v.cinder || v.glusterfs || v.azureDisk ||
+      bool nothing = !(v.csi || v.nfs || v.iscsi || v.fc || v.gitRepo || v.cephfs || v.rbd || v.cinder || v.glusterfs || v.azureDisk ||
                        v.azureFile || v.awsElasticBlockStore || v.gcePersistentDisk || v.vsphereVolume || v.portworxVolume || v.quobyte || v.scaleIO ||
                        v.storageos || v.flexVolume || v.flocker || v.photonPersistentDisk);
       if (!nothing) co_return mount_error(v.name, fmt::format("volumes {} are not supported by this node", unsupported_kind(v)));
@@ -132,7 +132,7 @@ Task<Result<>> PodVolumes::setup_from_api(PodPtr pod, PodFacts facts) {
   refresh_at_.reset();
   for (const auto& v : pod->spec.volumes) {
     if (!from_api(v)) continue;
-    auto r = v.persistentVolumeClaim ? co_await find_claim(v, pod) : co_await fill(v, pod, facts);
+    auto r = v.persistentVolumeClaim || v.ephemeral ? co_await find_claim(v, pod) : co_await fill(v, pod, facts);
     if (!r) co_return mount_error(v.name, r.error().message);
   }
   for (const auto& [key, token] : tokens_) {
@@ -241,9 +241,14 @@ Task<Result<>> PodVolumes::add_token(Payload& to, PodPtr pod, std::string volume
 
 // Claims whose volume is a directory of this node; others need a driver that is not there.
 Task<Result<>> PodVolumes::find_claim(const api::core::Volume& v, PodPtr pod) {
-  const std::string name = v.persistentVolumeClaim->claimName;
+  const std::string name = v.persistentVolumeClaim ? v.persistentVolumeClaim->claimName : pod->metadata.name + "-" + v.name;
   auto claim = co_await api::get<api::core::PersistentVolumeClaim>(client_, api::ObjectKey{pod->metadata.namespace_, name});
   if (!claim) co_return std::unexpected(std::move(claim).error());
+  if (v.ephemeral) {
+    const auto& owners = claim->metadata.ownerReferences;
+    if (std::none_of(owners.begin(), owners.end(), [&](const auto& o) { return o.uid == pod->metadata.uid; }))
+      co_return base::fail(500, "FailedMount", fmt::format("PVC {}/{} was not created for pod {} (pod is not owner)", pod->metadata.namespace_, name, pod->metadata.name));
+  }
   if (claim->spec.volumeName.empty()) co_return base::fail(500, "FailedMount", fmt::format("persistentvolumeclaim \"{}\" is not bound yet", name));
   auto volume = co_await api::get<api::core::PersistentVolume>(client_, api::ObjectKey{{}, claim->spec.volumeName});
   if (!volume) co_return std::unexpected(std::move(volume).error());
@@ -257,14 +262,18 @@ Task<Result<>> PodVolumes::find_claim(const api::core::Volume& v, PodPtr pod) {
   } else {
     co_return base::fail(500, "FailedMount", fmt::format("persistentvolume \"{}\" is neither hostPath nor local: not supported by this node", claim->spec.volumeName));
   }
-  auto r = co_await base::offload([path, type] { return check_host_path(path, type); });
+  const std::string storage = settings_.storage_dir;
+  auto r = co_await base::offload([path, type, storage]() -> Result<> {
+    if (is_local_volume(storage, path)) CHECK_OK(make_local_volume(storage, path));
+    return check_host_path(path, type);
+  });
   if (!r) co_return r;
   if (auto group = fs_group(*pod); group && volume->spec.local) {
     auto owned = co_await base::offload([path, group] { return give_to_group(path, *group); });
     if (!owned) co_return owned;
   }
   paths_[v.name] = path;
-  if (v.persistentVolumeClaim->readOnly.value_or(false)) read_only_.insert(v.name);
+  if (v.persistentVolumeClaim && v.persistentVolumeClaim->readOnly.value_or(false)) read_only_.insert(v.name);
   co_return Result<>{};
 }
 

@@ -24,6 +24,7 @@ namespace agent {
 struct VolumeSettings {
   std::string pod_dir;     // <data>/agent/pods/<uid>: disk
   std::string memory_dir;  // <run>/agent/volumes/<uid>: tmpfs
+  std::string storage_dir; // <data>/storage: the directories of this node that are PersistentVolumes
 };
 
 using PodPtr = std::shared_ptr<const api::core::Pod>;
@@ -36,7 +37,7 @@ class PodVolumes {
   Task<Result<>> setup_local(PodPtr pod);
   // An image's layers, topmost first, as the volume of that name.
   Task<Result<>> mount_image(std::string name, std::vector<std::string> layers);
-  // configMap, secret, projected, downwardAPI, persistentVolumeClaim. Called again to refresh: only differences are written.
+  // configMap, secret, projected, downwardAPI, persistentVolumeClaim, ephemeral. Called again to refresh: only differences are written.
   Task<Result<>> setup_from_api(PodPtr pod, PodFacts facts);
   // Watches what setup_from_api reads (also what it could not find) and calls back on some strand.
   void watch(const PodPtr& pod, std::function<void()> changed);
@@ -58,7 +59,7 @@ class PodVolumes {
   Task<Result<>> add_config_map(Payload& to, PodPtr pod, std::string name, std::vector<api::core::KeyToPath> items, uint32_t mode, bool optional);
   Task<Result<>> add_secret(Payload& to, PodPtr pod, std::string name, std::vector<api::core::KeyToPath> items, uint32_t mode, bool optional);
   Task<Result<>> add_token(Payload& to, PodPtr pod, std::string volume, api::core::ServiceAccountTokenProjection source, uint32_t mode);
-  Task<Result<>> find_claim(const api::core::Volume& volume, PodPtr pod);
+  Task<Result<>> find_claim(const api::core::Volume& volume, PodPtr pod);  // of ephemeral volumes too
 
   api::Client& client_;
   Objects& objects_;

@@ -24,6 +24,7 @@ struct Controllers::Impl {
              make_node_lifecycle,  make_taint_eviction,   make_pod_gc,           make_load_balancer,
              make_garbage_collector, make_disruption,     make_resource_quota,   make_endpoint_mirror,
              make_token_secrets,   make_token_cleaner,    make_certificate_cleaner,
+             make_persistent_volumes, make_claim_protection, make_volume_protection, make_ephemeral_volumes, make_local_storage,
          }) {
       Made c = make(context);
       bool off = options.disabled.contains(std::string(c->name()));

@@ -30,5 +30,10 @@ Made make_resource_quota(Context&);
 Made make_certificate_cleaner(Context&);
 Made make_token_cleaner(Context&);
 Made make_token_secrets(Context&);
+Made make_persistent_volumes(Context&);
+Made make_claim_protection(Context&);
+Made make_volume_protection(Context&);
+Made make_ephemeral_volumes(Context&);
+Made make_local_storage(Context&);
 
 }  // namespace server::controllers

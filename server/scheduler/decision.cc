@@ -57,6 +57,7 @@ Decision decide(const Cluster& cluster, const Pod& pod, uint32_t turn) {
     for (std::string& r : filter.reasons(i, v)) ++reasons[r];
     if (helped_by_preemption(v)) out.preemptable.push_back(i);
     if (v == Verdict::resources || v == Verdict::ports) out.waits_for_resources = true;
+    else if (v == Verdict::volume || v == Verdict::no_volume) out.waits_for_volumes = true;
     else if (v >= Verdict::spread) out.waits_for_pods = true;
   }
   out.waits_for_nodes = true;

@@ -15,6 +15,7 @@ struct Decision {
   bool waits_for_resources = false;   // what kinds of change can help
   bool waits_for_pods = false;
   bool waits_for_nodes = false;
+  bool waits_for_volumes = false;
 };
 
 // `turn` rotates the choice between equals.

@@ -79,6 +79,9 @@ Verdict Filter::check(uint32_t i) const {
   if (selective_ && !node_affinity_matches(pod_, cluster_.nodes()[i].node)) return Verdict::affinity;
   if (!pod_.host_ports.empty() && !ports_free(i)) return Verdict::ports;
   if (!fits(i)) return Verdict::resources;
+  for (const Reach& r : pod_.reach)
+    if (std::none_of(r.terms.begin(), r.terms.end(), [&](const NodeTerm& t) { return term_matches(t, cluster_.nodes()[i].node); }))
+      return r.bound ? Verdict::volume : Verdict::no_volume;
   return crowded_ ? check_pods(i) : Verdict::fits;
 }
 
@@ -122,6 +125,10 @@ std::vector<std::string> Filter::reasons(uint32_t i, Verdict verdict) const {
       return {"node(s) didn't match Pod's node affinity/selector"};
     case Verdict::ports:
       return {"node(s) didn't have free ports for the requested pod ports"};
+    case Verdict::volume:
+      return {"node(s) didn't match PersistentVolume's node affinity"};
+    case Verdict::no_volume:
+      return {"node(s) didn't find available persistent volumes to bind"};
     case Verdict::spread:
       return {"node(s) didn't match pod topology spread constraints"};
     case Verdict::spread_label:

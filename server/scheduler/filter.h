@@ -5,7 +5,7 @@
 
 namespace server::scheduler {
 
-enum class Verdict : uint8_t { fits, unschedulable, taint, affinity, ports, resources, spread, spread_label, pod_affinity, pod_anti_affinity, objected };
+enum class Verdict : uint8_t { fits, unschedulable, taint, affinity, ports, resources, volume, no_volume, spread, spread_label, pod_affinity, pod_anti_affinity, objected };
 
 // Could removing pods from the node change the verdict?
 bool helped_by_preemption(Verdict v);

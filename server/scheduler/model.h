@@ -58,6 +58,11 @@ struct NodeTerm {  // of node affinity: all must hold; a term without any matche
   int32_t weight = 0;
 };
 
+struct Reach {  // from where one of the pod's volumes can be used: one of the terms must hold
+  std::vector<NodeTerm> terms;
+  bool bound = true;  // of a volume that is settled; else of those that could be taken
+};
+
 struct PodTerm {  // of pod (anti-)affinity
   Selector pods;
   std::set<std::string> namespaces;
@@ -100,6 +105,8 @@ struct Pod {
   std::vector<Spread> spread;
   std::vector<HostPort> host_ports;
   std::vector<std::string> images;
+  std::vector<std::string> claims;  // names of its PersistentVolumeClaims
+  std::vector<Reach> reach;         // filled in for a decision
   std::string told;  // "reason: message" of the condition PodScheduled=False, as it stands in the status
   std::string key() const { return ns + "/" + name; }
   bool has_pod_terms() const {

@@ -13,7 +13,7 @@
 namespace server::scheduler {
 
 // What may make a parked pod schedulable.
-enum Wait : uint8_t { wait_nodes = 1, wait_resources = 2, wait_pods = 4, wait_all = 7 };
+enum Wait : uint8_t { wait_nodes = 1, wait_resources = 2, wait_pods = 4, wait_volumes = 8, wait_all = 15 };
 
 class Queue {
  public:

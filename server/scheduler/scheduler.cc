@@ -78,6 +78,9 @@ Pod pod_view(const core::Pod& p) {
 }
 Node node_view(const core::Node& n) { return translate(n); }
 Budget budget_view(const api::policy::PodDisruptionBudget& b) { return translate(b); }
+Claim claim_view(const core::PersistentVolumeClaim& c) { return translate(c); }
+Volume volume_view(const core::PersistentVolume& v) { return translate(v); }
+StorageClass class_view(const api::storage::StorageClass& c) { return translate(c); }
 
 core::ObjectReference reference(const Pod& pod) {
   core::ObjectReference out;
@@ -98,7 +101,7 @@ using namespace scheduler;
 struct Scheduler::Impl {
   Impl(base::Runtime& runtime, api::Client& c, SchedulerOptions o)
       : client(c), options(std::move(o)), tasks(runtime), recorder(runtime, c), pods(c, pod_view), nodes(c, node_view),
-        namespaces(c, labels_of), budgets_seen(c, budget_view),
+        namespaces(c, labels_of), budgets_seen(c, budget_view), claims(c, claim_view), volumes_seen(c, volume_view), classes(c, class_view),
         queue({options.initial_backoff, options.longest_backoff, options.retry_all_after}) {
     pods.on_change([this](const std::string&, const PodPtr& b, const PodPtr& a) { tell([this, b, a] { pod_changed(b, a); }); });
     nodes.on_change([this](const std::string&, const auto& b, const auto& a) { tell([this, b, a] { node_changed(b, a); }); });
@@ -108,6 +111,9 @@ struct Scheduler::Impl {
     budgets_seen.on_change([this](const std::string& key, const auto&, const auto& a) {
       tell([this, key, a] { a ? (void)(budgets[key] = *a) : (void)budgets.erase(key); });
     });
+    follow(claims, volumes.claims);
+    follow(volumes_seen, volumes.volumes);
+    follow(classes, volumes.classes);
   }
 
   api::Client& client;
@@ -118,6 +124,9 @@ struct Scheduler::Impl {
   ViewInformer<core::Node, Node> nodes;
   ViewInformer<core::Namespace, Labels> namespaces;
   ViewInformer<api::policy::PodDisruptionBudget, Budget> budgets_seen;
+  ViewInformer<core::PersistentVolumeClaim, Claim> claims;
+  ViewInformer<core::PersistentVolume, Volume> volumes_seen;
+  ViewInformer<api::storage::StorageClass, StorageClass> classes;
 
   std::mutex inbox_mutex;
   std::vector<std::move_only_function<void()>> inbox;
@@ -126,6 +135,12 @@ struct Scheduler::Impl {
   Cluster cluster;
   Queue queue;
   std::map<std::string, Budget> budgets;
+  Volumes volumes;
+  struct Preparing {  // assumed, while its volumes are bound
+    PodPtr pod;
+    base::TimePoint give_up;
+  };
+  std::map<std::string, Preparing> preparing;  // by uid
   std::unordered_set<std::string> assumed;             // bound by us, not yet seen bound; uid
   std::unordered_map<std::string, std::string> told;   // what the status of a waiting pod says; by uid
   std::deque<std::pair<PodPtr, std::string>> decided;  // waiting for one of the binds in flight to end
@@ -146,6 +161,77 @@ struct Scheduler::Impl {
       batch.swap(inbox);
     }
     for (auto& f : batch) f();
+  }
+
+  template <class Seen, class View>
+  void follow(Seen& seen, std::map<std::string, std::shared_ptr<const View>>& into) {
+    seen.on_change([this, &into](const std::string& key, const auto&, const auto& a) {
+      tell([this, &into, key, a] {
+        a ? (void)(into[key] = a) : (void)into.erase(key);
+        volumes_changed();
+      });
+    });
+  }
+
+  void volumes_changed() {
+    auto now = base::Clock::now();
+    queue.moved(wait_volumes, now);
+    look_at_volumes(now);
+  }
+
+  // Pods whose volumes are ready are bound; those whose volumes will not come to that node are decided anew.
+  void look_at_volumes(base::TimePoint now) {
+    for (auto it = preparing.begin(); it != preparing.end();) {
+      const PodPtr& pod = it->second.pod;
+      bool ready = true, lost = it->second.give_up <= now;
+      for (const std::string& name : pod->claims) {
+        auto claim = volumes.claims.find(pod->ns + "/" + name);
+        if (claim == volumes.claims.end() || claim->second->deleting) lost = true;
+        else if (!claim->second->complete) ready = false;
+      }
+      if (!ready && !lost) {
+        ++it;
+        continue;
+      }
+      PodPtr placed = pod;
+      it = preparing.erase(it);
+      if (lost) unplace(placed, now);
+      else decided.emplace_back(placed, placed->node_name);
+    }
+    start_binds();
+  }
+
+  void unplace(const PodPtr& pod, base::TimePoint now) {
+    preparing.erase(pod->uid);
+    if (assumed.erase(pod->uid) == 0) return;  // seen bound, or gone
+    cluster.remove_pod(pod->uid);
+    queue.put_back(pod->uid, now);
+    queue.moved(wait_resources | wait_pods, now);
+  }
+
+  // Reserves volumes for the pod's open claims on its node, or says where they are to be provisioned.
+  base::Task<> prepare(PodPtr pod, std::vector<VolumeChoice> choices) {
+    for (const VolumeChoice& c : choices) {
+      base::json::object meta, body;
+      api::Result<api::Bytes> r;
+      if (c.volume) {
+        if (c.volume->claimed) continue;
+        meta = {{"resourceVersion", c.volume->version}, {"annotations", base::json::object{{bound_by_controller, "yes"}}}};
+        body["spec"] = base::json::object{{"claimRef", base::json::object{{"kind", "PersistentVolumeClaim"}, {"apiVersion", "v1"}, {"namespace", c.claim->ns},
+                                                                          {"name", c.claim->name}, {"uid", c.claim->uid}}}};
+        body["metadata"] = std::move(meta);
+        r = co_await client.patch(api::resource_of<core::PersistentVolume>(), {{}, c.volume->name}, api::PatchType::merge, base::to_text(body));
+      } else {
+        if (c.claim->selected_node == pod->node_name) continue;
+        meta = {{"uid", c.claim->uid}, {"annotations", base::json::object{{selected_node, pod->node_name}}}};
+        body["metadata"] = std::move(meta);
+        r = co_await client.patch(api::resource_of<core::PersistentVolumeClaim>(), {c.claim->ns, c.claim->name}, api::PatchType::merge, base::to_text(body));
+      }
+      if (r) continue;
+      recorder.record({options.name, {}}, reference(*pod), "Warning", "FailedScheduling", "running PreBind plugin \"VolumeBinding\": " + r.error().message);
+      tell([this, pod] { unplace(pod, base::Clock::now()); });
+      co_return;
+    }
   }
 
   bool ours(const Pod& p) const { return p.scheduler_name == options.name; }
@@ -187,6 +273,7 @@ struct Scheduler::Impl {
   void forget(const std::string& uid) {
     queue.remove(uid);
     assumed.erase(uid);
+    preparing.erase(uid);
     told.erase(uid);
   }
 
@@ -201,10 +288,14 @@ struct Scheduler::Impl {
     co_await pods.wait_synced();
     co_await nodes.wait_synced();
     co_await namespaces.wait_synced();
+    co_await claims.wait_synced();
+    co_await volumes_seen.wait_synced();
+    co_await classes.wait_synced();
     for (;;) {
       uint64_t seen = changed.version();
       drain();
       auto now = base::Clock::now();
+      if (!preparing.empty()) look_at_volumes(now);
       int batch = 0;
       bool more = false;
       while (PodPtr pod = queue.pop(now)) {
@@ -219,23 +310,45 @@ struct Scheduler::Impl {
         continue;
       }
       auto deadline = queue.deadline();
+      for (const auto& [uid, p] : preparing)
+        if (!deadline || p.give_up < *deadline) deadline = p.give_up;
       co_await changed.wait(seen, deadline);
     }
   }
 
   void attempt(const PodPtr& pod, base::TimePoint now) {
-    Decision d = decide(cluster, *pod, turn++);
+    VolumeNeeds needs;
+    if (!pod->claims.empty()) needs = volume_needs(volumes, cluster, *pod);
+    PodPtr asking = pod;
+    if (!needs.reach.empty()) {
+      auto bounded = std::make_shared<Pod>(*pod);
+      bounded->reach = std::move(needs.reach);
+      asking = std::move(bounded);
+    }
+    Decision d;
+    if (needs.refusal.empty()) {
+      d = decide(cluster, *asking, turn++);
+    } else {
+      d.message = fmt::format("0/{} nodes are available: {}.", cluster.present(), needs.refusal);
+      d.waits_for_volumes = d.waits_for_pods = true;
+    }
     if (!d.node.empty()) {
       auto placed = std::make_shared<Pod>(*pod);
       placed->node_name = d.node;
       cluster.add_pod(placed);
       assumed.insert(pod->uid);
+      if (!needs.open.empty()) {
+        preparing[pod->uid] = {placed, now + std::chrono::minutes(10)};
+        auto choices = choose_volumes(volumes, needs.open, cluster.node(d.node)->node);
+        return tasks.spawn("scheduler volumes", prepare(std::move(placed), std::move(choices)));
+      }
       decided.emplace_back(std::move(placed), std::move(d.node));
       return start_binds();
     }
-    std::string nominated = try_preempt(*pod, d);
+    std::string nominated = try_preempt(*asking, d);
     if (!nominated.empty()) cluster.nominate(pod, nominated);
-    uint8_t waits = uint8_t((d.waits_for_nodes ? wait_nodes : 0) | (d.waits_for_resources ? wait_resources : 0) | (d.waits_for_pods ? wait_pods : 0));
+    uint8_t waits = uint8_t((d.waits_for_nodes ? wait_nodes : 0) | (d.waits_for_resources ? wait_resources : 0) | (d.waits_for_pods ? wait_pods : 0) |
+                            (d.waits_for_volumes ? wait_volumes : 0));
     queue.park(pod->uid, waits, now);
     recorder.record({options.name, {}}, reference(*pod), "Warning", "FailedScheduling", d.message);
     std::string condition = "Unschedulable: " + d.message;
@@ -309,11 +422,7 @@ struct Scheduler::Impl {
       recorder.record({options.name, {}}, reference(*pod), "Warning", "FailedScheduling", fmt::format("binding rejected: {}", message));
     tell([this, pod] {
       bound();
-      if (assumed.erase(pod->uid) == 0) return;  // seen bound, or gone
-      cluster.remove_pod(pod->uid);
-      auto now = base::Clock::now();
-      queue.put_back(pod->uid, now);
-      queue.moved(wait_resources | wait_pods, now);
+      unplace(pod, base::Clock::now());
     });
   }
   void bound() {
@@ -364,6 +473,9 @@ void Scheduler::start() {
   s.tasks.spawn("scheduler nodes", s.nodes.run());
   s.tasks.spawn("scheduler namespaces", s.namespaces.run());
   s.tasks.spawn("scheduler budgets", s.budgets_seen.run());
+  s.tasks.spawn("scheduler claims", s.claims.run());
+  s.tasks.spawn("scheduler volumes", s.volumes_seen.run());
+  s.tasks.spawn("scheduler classes", s.classes.run());
   s.tasks.spawn("scheduler", s.run());
 }
 

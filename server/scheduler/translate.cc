@@ -175,6 +175,8 @@ Pod translate(const core::Pod& pod) {
   for (const auto& c : s.containers) ports(c), out.images.push_back(c.image);
   for (const auto& c : s.initContainers)
     if (c.restartPolicy == "Always") ports(c);
+  for (const auto& v : s.volumes)
+    if (std::string claim = claim_name(m.name, v); !claim.empty()) out.claims.push_back(std::move(claim));
   for (const auto& c : pod.status.conditions)
     if (c.type == "PodScheduled" && c.status == "False") out.told = c.reason + ": " + c.message;
   return out;
@@ -189,6 +191,86 @@ Node translate(const core::Node& node) {
   out.allocatable = amounts(node.status.allocatable.empty() ? node.status.capacity : node.status.allocatable);
   for (const auto& i : node.status.images)
     for (const auto& name : i.names) out.images[name] = i.sizeBytes.value_or(0);
+  return out;
+}
+
+std::string claim_name(const std::string& pod, const core::Volume& v) {
+  if (v.persistentVolumeClaim) return v.persistentVolumeClaim->claimName;
+  return v.ephemeral ? pod + "-" + v.name : std::string();
+}
+
+namespace {
+
+std::string annotation(const api::meta::ObjectMeta& m, const char* name) {
+  auto it = m.annotations.find(name);
+  return it == m.annotations.end() ? std::string() : it->second;
+}
+
+std::string class_of(const api::meta::ObjectMeta& m, const std::string& named) {
+  std::string old = annotation(m, "volume.beta.kubernetes.io/storage-class");
+  return old.empty() ? named : old;
+}
+
+int64_t storage(const std::map<std::string, std::string>& amounts) {
+  auto it = amounts.find("storage");
+  return it == amounts.end() ? 0 : whole(it->second);
+}
+
+}  // namespace
+
+Claim translate(const core::PersistentVolumeClaim& c) {
+  Claim out;
+  out.ns = c.metadata.namespace_;
+  out.name = c.metadata.name;
+  out.uid = c.metadata.uid;
+  out.storage_class = class_of(c.metadata, c.spec.storageClassName);
+  out.attributes_class = c.spec.volumeAttributesClassName;
+  out.volume = c.spec.volumeName;
+  out.mode = c.spec.volumeMode.empty() ? "Filesystem" : c.spec.volumeMode;
+  out.selected_node = annotation(c.metadata, selected_node);
+  out.complete = !out.volume.empty() && !annotation(c.metadata, bind_completed).empty();
+  out.deleting = !c.metadata.deletionTimestamp.empty();
+  out.lost = c.status.phase == "Lost";
+  if (c.spec.resources) out.request = storage(c.spec.resources->requests);
+  out.access = c.spec.accessModes;
+  if (c.spec.selector) out.labels = translate(c.spec.selector.get());
+  return out;
+}
+
+Volume translate(const core::PersistentVolume& v) {
+  Volume out;
+  out.name = v.metadata.name;
+  out.version = v.metadata.resourceVersion;
+  out.storage_class = class_of(v.metadata, v.spec.storageClassName);
+  out.attributes_class = v.spec.volumeAttributesClassName;
+  out.mode = v.spec.volumeMode.empty() ? "Filesystem" : v.spec.volumeMode;
+  if (v.spec.claimRef) {
+    out.claimed = true;
+    out.claim_ns = v.spec.claimRef->namespace_;
+    out.claim_name = v.spec.claimRef->name;
+    out.claim_uid = v.spec.claimRef->uid;
+  }
+  out.available = v.status.phase == "Available";
+  out.deleting = !v.metadata.deletionTimestamp.empty();
+  out.capacity = storage(v.spec.capacity);
+  out.access = v.spec.accessModes;
+  out.labels = v.metadata.labels;
+  if (v.spec.nodeAffinity && v.spec.nodeAffinity->required) {
+    out.reach.emplace();
+    for (const auto& t : v.spec.nodeAffinity->required->nodeSelectorTerms) out.reach->push_back(node_term(t));
+  }
+  return out;
+}
+
+StorageClass translate(const api::storage::StorageClass& c) {
+  StorageClass out;
+  out.provisioner = c.provisioner;
+  out.waits = c.volumeBindingMode == "WaitForFirstConsumer";
+  for (const auto& t : c.allowedTopologies) {
+    NodeTerm term;
+    for (const auto& e : t.matchLabelExpressions) term.labels.push_back({e.key, Requirement::Op::in, e.values});
+    out.topologies.push_back(std::move(term));
+  }
   return out;
 }
 

@@ -20,6 +20,7 @@ const std::vector<PolicyRule>& fixed_rules() {
       {{"create"}, {"authentication.k8s.io"}, {"tokenreviews", "selfsubjectreviews"}, {}, {}},
       {{"create"}, {"authorization.k8s.io"}, {"subjectaccessreviews", "localsubjectaccessreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews"}, {}, {}},
       {read, core, {"services", "endpoints", "namespaces", "nodes", "pods", "limitranges"}, {}, {}},
+      {{"list", "watch"}, core, {"persistentvolumes"}, {}, {}},
       {read, {"discovery.k8s.io"}, {"endpointslices"}, {}, {}},
       {read, {"networking.k8s.io"}, {"networkpolicies", "ingresses", "ingressclasses"}, {}, {}},
       {{"update", "patch"}, {"networking.k8s.io"}, {"ingresses/status"}, {}, {}},
@@ -158,6 +159,14 @@ base::Task<Decision> node_access(const datastore::Store& store, std::string node
     });
     if (!found && resource == "secrets") found = co_await ingress_uses(store, a.ns, name);
     co_return found ? Decision{true, "referred to by a pod of the node"} : no;
+  }
+  // Volumes that are directories of nodes: an agent removes its own and says so. Admission sees to it that it changes nothing else.
+  if (a.group.empty() && a.resource == "persistentvolumes" && a.subresource.empty() && a.verb == "patch") {
+    auto record = store.get(object_key("", "persistentvolumes", {}, name));
+    if (!record) co_return no;
+    for (const auto& [label, at] : attributes_of(*record).labels)
+      if (label == "appliance.dev/node" && at == node) co_return Decision{true, "a directory of the node"};
+    co_return no;
   }
   if (a.group.empty() && a.resource == "persistentvolumes" && reading && !name.empty()) {
     auto record = store.get(object_key("", "persistentvolumes", {}, name));
