@@ -56,6 +56,7 @@ struct ApiServerOptions {
   std::shared_ptr<datastore::Keyring> keyring;  // the store's, for its status; may be null
   std::string event_rate_limit = "server=500:5000,namespace=100:2000";  // admission/event_rate_limit.cc
   std::function<void(std::string& out)> more_metrics;  // appended to /metrics, from any thread until stop()
+  bool owner_references_permission = false;  // admission/owner_references.cc
   bool log_requests = false;                 // slow ones are always logged
   base::Duration shutdown_delay{};           // not ready, but served, before the server stops
   base::Duration shutdown_grace = std::chrono::seconds(5);  // for requests under way

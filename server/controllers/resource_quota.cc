@@ -1,4 +1,6 @@
-#include "api/quantity.h"
+#include <mutex>
+
+#include "api/quota.h"
 #include "server/controllers/controllers.h"
 #include "server/controllers/kinds.h"
 #include "server/controllers/objects.h"
@@ -6,72 +8,17 @@
 namespace server::controllers {
 namespace {
 
-using api::Quantity;
-using Amounts = std::map<std::string, Quantity>;
+namespace json = base::json;
 
-bool best_effort(const core::Pod& p) {
-  auto plain = [](const core::Container& c) { return !c.resources || (c.resources->requests.empty() && c.resources->limits.empty()); };
-  return std::all_of(p.spec.containers.begin(), p.spec.containers.end(), plain) && std::all_of(p.spec.initContainers.begin(), p.spec.initContainers.end(), plain);
-}
-
-bool in_scope(const core::Pod& p, const core::ResourceQuotaSpec& spec) {
-  auto holds = [&](const std::string& scope, const std::string& op, const std::vector<std::string>& values) {
-    if (scope == "Terminating") return p.spec.activeDeadlineSeconds.has_value();
-    if (scope == "NotTerminating") return !p.spec.activeDeadlineSeconds.has_value();
-    if (scope == "BestEffort") return best_effort(p);
-    if (scope == "NotBestEffort") return !best_effort(p);
-    if (scope != "PriorityClass") return true;
-    bool listed = std::find(values.begin(), values.end(), p.spec.priorityClassName) != values.end(), any = !p.spec.priorityClassName.empty();
-    return op == "In" ? listed : op == "NotIn" ? !listed : op == "DoesNotExist" ? !any : any;
-  };
-  for (const auto& s : spec.scopes)
-    if (!holds(s, "Exists", {})) return false;
-  if (spec.scopeSelector)
-    for (const auto& e : spec.scopeSelector->matchExpressions)
-      if (!holds(e.scopeName, e.operator_, e.values)) return false;
-  return true;
-}
-
-// Sums of requests and limits of a pod; init containers count by their peak.
-void add_pod(Amounts& to, const core::Pod& p) {
-  Amounts sum, peak;
-  auto add = [](Amounts& out, const core::Container& c) {
-    if (!c.resources) return;
-    for (const auto& [name, q] : c.resources->requests) out["requests." + name] += Quantity::of(q);
-    for (const auto& [name, q] : c.resources->limits) out["limits." + name] += Quantity::of(q);
-  };
-  for (const auto& c : p.spec.containers) add(sum, c);
-  for (const auto& c : p.spec.initContainers) {
-    if (c.restartPolicy == "Always") {
-      add(sum, c);
-      continue;
-    }
-    Amounts one;
-    add(one, c);
-    for (auto& [name, q] : one)
-      if (peak[name] < q) peak[name] = q;
-  }
-  for (const auto& [name, q] : peak)
-    if (sum[name] < q) sum[name] = q;
-  for (const auto& [name, q] : sum) to[name] += q;
-  for (const char* name : {"cpu", "memory", "ephemeral-storage"})
-    if (auto it = sum.find(std::string("requests.") + name); it != sum.end()) to[name] += it->second;
-  to["pods"] += Quantity::of_value(1);
-}
-
-// Converges: status.used of a ResourceQuota to what its namespace holds. Admission adds to it when objects are made; this gives back what has gone.
+// Converges: status of a ResourceQuota to what its namespace holds. Admission adds to it when objects are made; this gives back what has gone.
+//
+// Follows the resources that some quota counts, for their deletions. The write names the revision of the quota from before the count: what was charged
+// meanwhile is never lost.
 class ResourceQuotas final : public Controller {
  public:
-  explicit ResourceQuotas(Context& c)
-      : Controller(c), quotas_(informer<core::ResourceQuota>()), pods_(informer<core::Pod>()), services_(informer<core::Service>()), kinds_(c) {
+  explicit ResourceQuotas(Context& c) : Controller(c), quotas_(informer<core::ResourceQuota>()), kinds_(c) {
     quotas_.on_change([this](const auto& before, const auto& after) {
-      if (after && (!before || before->spec != after->spec || after->status.used.empty())) enqueue(after->metadata);
-    });
-    pods_.on_change([this](const PodPtr& before, const PodPtr& after) {
-      if (before && pod_active(*before) && (!after || !pod_active(*after))) wake(before->metadata.namespace_);
-    });
-    services_.on_change([this](const auto& before, const auto& after) {
-      if (before && (!after || before->spec.type != after->spec.type)) wake(before->metadata.namespace_);
+      if (after && (!before || before->spec != after->spec || after->status.hard != after->spec.hard)) enqueue(after->metadata);
     });
   }
   std::string_view name() const override { return "resourcequota"; }
@@ -79,64 +26,97 @@ class ResourceQuotas final : public Controller {
   Task<Result<Requeue>> reconcile(ObjectKey key) override {
     auto quota = quotas_.get(key);
     if (!quota || deleting(quota->metadata)) co_return Requeue{};
-    Amounts used;
-    for (const PodPtr& p : pods_.list(key.ns))
-      if (!pod_finished(*p) && in_scope(*p, quota->spec)) add_pod(used, *p);
-    for (const auto& s : services_.list(key.ns)) {
-      used["services"] += Quantity::of_value(1);
-      if (s->spec.type == "LoadBalancer") used["services.loadbalancers"] += Quantity::of_value(1);
-      if (s->spec.type == "NodePort" || s->spec.type == "LoadBalancer") used["services.nodeports"] += Quantity::of_value(int64_t(s->spec.ports.size()));
-    }
-    bool listed = false;
-    for (const auto& [name, hard] : quota->spec.hard) {
-      if (used.contains(name)) continue;
-      CO_TRY(std::optional<int64_t> n, co_await count(name, key.ns));
-      if (!n) continue;
-      listed = true;
-      used[name] = Quantity::of_value(*n);
+    const json::value spec = api::encode_json(*quota);
+    std::set<std::string> resources;
+    for (const auto& [name, hard] : quota->spec.hard) resources.insert(api::quota_resource(name));
+    api::Amounts used;
+    for (const StoredKind& k : kinds_.all()) {
+      std::string qualified = k.resource.group.empty() ? k.resource.resource : k.resource.resource + "." + k.resource.group;
+      if (!k.namespaced || !resources.contains(qualified)) continue;
+      follow(k, qualified);
+      CO_CHECK_OK(co_await count(k.resource, key.ns, qualified, spec, used));
     }
     core::ResourceQuota changed = *quota;
     changed.status.hard = quota->spec.hard;
     changed.status.used.clear();
     for (const auto& [name, hard] : quota->spec.hard) changed.status.used[name] = used[name].to_string();
-    Requeue again;
-    if (listed) again = std::chrono::minutes(5);  // what is counted by listing causes no event here
-    if (changed.status == quota->status) co_return again;
+    if (changed.status == quota->status) co_return Requeue{};
     auto r = co_await api::update_status(client_, std::move(changed));
     if (!r && !base::is_not_found(r.error())) co_return std::unexpected(std::move(r).error());
-    co_return again;
+    co_return Requeue{};
   }
 
  private:
-  void wake(const std::string& ns) {
-    for (const auto& q : quotas_.list(ns)) enqueue(q->metadata);
+  Task<Result<>> count(api::Resource resource, std::string ns, std::string qualified, const json::value& quota, api::Amounts& used) {
+    api::ListOptions options;
+    options.limit = 500;
+    for (;;) {
+      CO_TRY(api::ListPage page, co_await client_.list(resource, ns, options));
+      for (const api::Bytes& b : page.items) {
+        CO_TRY(json::value o, base::parse_json(*b, 256));
+        if (!api::quota_takes(quota, qualified, o)) continue;
+        for (const auto& [name, q] : api::quota_charge(qualified, o)) used[name] += q;
+      }
+      if (page.continue_token.empty()) co_return Result<>{};
+      options.continue_token = page.continue_token;
+    }
   }
 
-  // Objects of "configmaps" or "count/deployments.apps"; nothing when the name means no resource.
-  Task<Result<std::optional<int64_t>>> count(std::string name, std::string ns) {
-    if (name.starts_with("count/")) name = name.substr(6);
-    else if (name != "configmaps" && name != "secrets" && name != "persistentvolumeclaims" && name != "resourcequotas" && name != "replicationcontrollers")
-      co_return std::optional<int64_t>{};
-    for (const StoredKind& k : kinds_.all()) {
-      std::string full = k.resource.group.empty() ? k.resource.resource : k.resource.resource + "." + k.resource.group;
-      if (full != name || !k.namespaced) continue;
-      int64_t n = 0;
-      api::ListOptions options;
-      options.limit = 500;
-      for (;;) {
-        CO_TRY(api::ListPage page, co_await client_.list(k.resource, ns, options));
-        n += int64_t(page.items.size());
-        if (page.continue_token.empty()) co_return std::optional<int64_t>(n);
-        options.continue_token = page.continue_token;
-      }
+  void wake(const std::string& ns, const std::string& qualified) {
+    for (const auto& q : quotas_.list(ns))
+      for (const auto& [name, hard] : q->spec.hard)
+        if (api::quota_resource(name) == qualified) {
+          enqueue(q->metadata);
+          break;
+        }
+  }
+
+  void follow(StoredKind kind, std::string qualified) {
+    {
+      std::scoped_lock lock(mutex_);
+      if (!followed_.insert(qualified).second) return;
     }
-    co_return std::optional<int64_t>{};
+    context_.tasks.spawn("quotas on " + qualified, follow_until_gone(std::move(kind), std::move(qualified)));
+  }
+
+  Task<> follow_until_gone(StoredKind kind, std::string qualified) {
+    Duration delay = std::chrono::milliseconds(100);
+    for (;;) {
+      auto ended = co_await watch_once(kind, qualified);
+      if (!ended && base::is_not_found(ended.error())) break;
+      delay = ended || base::is_expired(ended.error()) ? std::chrono::milliseconds(100) : std::min<Duration>(delay * 2, std::chrono::minutes(1));
+      co_await base::sleep_for(delay);
+    }
+    std::scoped_lock lock(mutex_);
+    followed_.erase(qualified);
+  }
+
+  Task<Result<>> watch_once(StoredKind kind, std::string qualified) {
+    api::ListOptions first;
+    first.limit = 1;
+    CO_TRY(api::ListPage page, co_await client_.list(kind.resource, {}, std::move(first)));
+    api::WatchOptions options;
+    options.resource_version = page.resource_version;
+    CO_TRY(std::unique_ptr<api::Watch> watch, co_await client_.watch(kind.resource, {}, std::move(options)));
+    wake({}, qualified);  // what happened before is counted now
+    const bool pods = qualified == "pods", changes = qualified == "services" || qualified == "persistentvolumeclaims";
+    for (;;) {
+      CO_TRY(std::optional<api::WatchEvent> event, co_await watch->next());
+      if (!event) co_return Result<>{};
+      using Type = api::WatchEvent::Type;
+      if (event->type == Type::bookmark || event->type == Type::added) continue;
+      // A pod that has ended is charged no more; a service or claim may have become cheaper.
+      bool ended = pods && (event->object->find("\"phase\":\"Succeeded\"") != std::string::npos || event->object->find("\"phase\":\"Failed\"") != std::string::npos);
+      if (event->type == Type::modified && !changes && !ended) continue;
+      CO_TRY(auto head, api::decode<meta::PartialObjectMetadata>(std::string_view(*event->object)));
+      wake(head.metadata.namespace_, qualified);
+    }
   }
 
   api::Informer<core::ResourceQuota>& quotas_;
-  api::Informer<core::Pod>& pods_;
-  api::Informer<core::Service>& services_;
   Kinds kinds_;
+  std::mutex mutex_;
+  std::set<std::string> followed_;  // guarded by mutex_
 };
 
 }  // namespace

@@ -64,6 +64,6 @@ class CertificateApproval final : public AdmissionPlugin {
 
 }  // namespace
 
-std::unique_ptr<AdmissionPlugin> make_certificate_approval_admission(const Authorizer& authorizer) { return std::make_unique<CertificateApproval>(authorizer); }
+Plugin make_certificate_approval_admission(const Authorizer& authorizer) { return std::make_unique<CertificateApproval>(authorizer); }
 
 }  // namespace server

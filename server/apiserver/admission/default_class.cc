@@ -52,6 +52,6 @@ class DefaultClass final : public AdmissionPlugin {
 
 }  // namespace
 
-std::unique_ptr<AdmissionPlugin> make_default_class_admission() { return std::make_unique<DefaultClass>(); }
+Plugin make_default_class_admission() { return std::make_unique<DefaultClass>(); }
 
 }  // namespace server

@@ -33,6 +33,6 @@ class DefaultTolerations final : public AdmissionPlugin {
 
 }  // namespace
 
-std::unique_ptr<AdmissionPlugin> make_default_tolerations_admission() { return std::make_unique<DefaultTolerations>(); }
+Plugin make_default_tolerations_admission() { return std::make_unique<DefaultTolerations>(); }
 
 }  // namespace server

@@ -104,6 +104,6 @@ class Escalation final : public AdmissionPlugin {
 
 }  // namespace
 
-std::unique_ptr<AdmissionPlugin> make_escalation_admission(const Authorizer& authorizer) { return std::make_unique<Escalation>(authorizer); }
+Plugin make_escalation_admission(const Authorizer& authorizer) { return std::make_unique<Escalation>(authorizer); }
 
 }  // namespace server

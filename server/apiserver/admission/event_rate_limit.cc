@@ -131,7 +131,7 @@ Result<> check_event_rate_limit(const std::string& limits) {
   return {};
 }
 
-std::unique_ptr<AdmissionPlugin> make_event_rate_limit_admission(const std::string& limits) {
+Plugin make_event_rate_limit_admission(const std::string& limits) {
   return std::make_unique<EventRateLimit>(parse(limits).value_or(std::vector<Limit>()));
 }
 

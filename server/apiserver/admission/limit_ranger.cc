@@ -1,75 +1,83 @@
 // LimitRanger: a namespace's LimitRanges give containers default requests and limits, and bound those of containers, pods and claims.
 #include <fmt/format.h>
 
-#include <map>
-
-#include "api/quantity.h"
+#include "api/quota.h"
 #include "server/apiserver/admission/all.h"
 #include "server/apiserver/registry/keys.h"
 
 namespace server {
 namespace {
 
+using api::Amounts;
 using api::Quantity;
+using api::amounts_at;
 using base::json::object;
 using base::json::value;
-using Amounts = std::map<std::string, Quantity>;
 
-Amounts amounts(const value& from, std::string_view path) {
-  Amounts out;
-  if (const object* o = base::find_object(from, path))
-    for (const auto& [name, q] : *o)
-      if (q.is_string()) out[std::string(name)] = Quantity::of(q.get_string());
-  return out;
-}
-
-void set_missing(value& container, std::string_view path, const object* defaults) {
-  if (!defaults) return;
+// Adds what is missing; says what it was, by name.
+std::string set_missing(value& container, std::string_view path, const object& defaults, std::string_view what) {
+  std::string set;
   object& into = base::make_object(container, path);
-  for (const auto& [name, q] : *defaults)
-    if (!into.contains(name)) into[name] = q;
+  for (const auto& [name, q] : defaults)
+    if (!into.contains(name)) {
+      into[name] = q;
+      set += fmt::format("{}{}", set.empty() ? "" : ", ", std::string_view(name));
+    }
+  return set.empty() ? set : fmt::format("{} {}", set, what);
 }
 
 // One limit against what an object of its type asks for.
 void check(const value& limit, const Amounts& requests, const Amounts& limits, std::vector<std::string>& wrong) {
   const std::string type(base::get_string(limit, "type"));
-  for (const auto& [name, least] : amounts(limit, "min")) {
+  const bool claim = type == "PersistentVolumeClaim";
+  auto say = [&](std::string_view which, const std::string& name, const Quantity& bound, std::string_view rest) {
+    wrong.push_back(fmt::format("{} {} usage per {} is {}{}", which, name, type, bound.to_string(), rest));
+  };
+  auto but = [](std::string_view what, const Quantity& q) { return fmt::format(", but {} is {}", what, q.to_string()); };
+  for (const auto& [name, least] : amounts_at(limit, "min")) {
     auto r = requests.find(name), l = limits.find(name);
-    if (r == requests.end()) wrong.push_back(fmt::format("minimum {} usage per {} is {}.  No request is specified", name, type, least.to_string()));
-    else if (r->second < least) wrong.push_back(fmt::format("minimum {} usage per {} is {}, but request is {}", name, type, least.to_string(), r->second.to_string()));
-    else if (l != limits.end() && l->second < least) wrong.push_back(fmt::format("minimum {} usage per {} is {}, but limit is {}", name, type, least.to_string(), l->second.to_string()));
+    if (r == requests.end()) say("minimum", name, least, ".  No request is specified");
+    else if (r->second < least) say("minimum", name, least, but("request", r->second));
+    else if (l != limits.end() && l->second < least) say("minimum", name, least, but("limit", l->second));
   }
-  for (const auto& [name, most] : amounts(limit, "max")) {
+  for (const auto& [name, most] : amounts_at(limit, "max")) {
     auto r = requests.find(name), l = limits.find(name);
-    if (type == "PersistentVolumeClaim") {
-      if (r != requests.end() && r->second > most) wrong.push_back(fmt::format("maximum {} usage per {} is {}, but request is {}", name, type, most.to_string(), r->second.to_string()));
-    } else if (l == limits.end()) {
-      wrong.push_back(fmt::format("maximum {} usage per {} is {}.  No limit is specified", name, type, most.to_string()));
-    } else if (l->second > most) {
-      wrong.push_back(fmt::format("maximum {} usage per {} is {}, but limit is {}", name, type, most.to_string(), l->second.to_string()));
-    } else if (r != requests.end() && r->second > most) {
-      wrong.push_back(fmt::format("maximum {} usage per {} is {}, but request is {}", name, type, most.to_string(), r->second.to_string()));
-    }
+    if (claim && r == requests.end()) say("maximum", name, most, ".  No request is specified");
+    else if (!claim && l == limits.end()) say("maximum", name, most, ".  No limit is specified");
+    else if (!claim && l->second > most) say("maximum", name, most, but("limit", l->second));
+    else if (r != requests.end() && r->second > most) say("maximum", name, most, but("request", r->second));
   }
-  for (const auto& [name, ratio] : amounts(limit, "maxLimitRequestRatio")) {
+  for (const auto& [name, ratio] : amounts_at(limit, "maxLimitRequestRatio")) {
     auto r = requests.find(name), l = limits.find(name);
-    if (r == requests.end() || l == limits.end() || r->second.is_zero()) wrong.push_back(fmt::format("{} max limit to request ratio per {} is {}, but no request is specified or request is 0", name, type, ratio.to_string()));
-    else if (l->second.as_double() / r->second.as_double() > ratio.as_double())
-      wrong.push_back(fmt::format("{} max limit to request ratio per {} is {}, but provided ratio is {:.6f}", name, type, ratio.to_string(), l->second.as_double() / r->second.as_double()));
+    auto complain = [&](std::string_view why) { wrong.push_back(fmt::format("{} max limit to request ratio per {} is {}, but {}", name, type, ratio.to_string(), why)); };
+    if (r == requests.end() || r->second.is_zero()) complain("no request is specified or request is 0");
+    else if (l == limits.end() || l->second.is_zero()) complain("no limit is specified or limit is 0");
+    else if (double has = l->second.as_double() / r->second.as_double(); has > ratio.as_double()) complain(fmt::format("provided ratio is {:.6f}", has));
   }
+}
+
+// "requests." or "limits." of a pod's amounts.
+Amounts part(const Amounts& all, std::string_view prefix) {
+  Amounts out;
+  for (const auto& [name, q] : all)
+    if (name.starts_with(prefix)) out[name.substr(prefix.size())] = q;
+  return out;
 }
 
 class LimitRanger final : public AdmissionPlugin {
  public:
   std::string_view name() const override { return "LimitRanger"; }
   bool handles(const Admit& a) const override {
-    return a.operation == Operation::create && (is_resource(a, "", "pods") || is_resource(a, "", "persistentvolumeclaims")) &&
-           a.attempt.store.count(collection_prefix("", "limitranges", a.attempt.ns)) > 0;
+    const bool create = a.operation == Operation::create, update = a.operation == Operation::update;
+    bool ours = is_resource(a, "", "pods") ? create || (update && a.attempt.subresource == "resize")
+                                           : is_resource(a, "", "persistentvolumeclaims") && (create || update) && a.attempt.subresource.empty();
+    return ours && a.attempt.store.count(collection_prefix("", "limitranges", a.attempt.ns)) > 0;
   }
 
   base::Task<Result<>> mutate(Admit a) override {
-    if (!is_resource(a, "", "pods")) co_return Result<>{};
+    if (!is_resource(a, "", "pods") || a.operation != Operation::create) co_return Result<>{};
     CO_TRY(std::vector<value> limits, co_await limits_of(a));
+    std::string told;
     for (const value& limit : limits) {
       if (base::get_string(limit, "type") != "Container") continue;
       for (std::string_view list : {"containers", "initContainers"}) {
@@ -77,11 +85,18 @@ class LimitRanger final : public AdmissionPlugin {
         if (!containers || !containers->is_array()) continue;
         for (value& c : containers->get_array()) {
           if (!c.is_object()) continue;
-          set_missing(c, "resources.requests", base::find_object(limit, "defaultRequest"));
-          set_missing(c, "resources.limits", base::find_object(limit, "default"));
+          const std::string whom = fmt::format("{}container {}", list == "containers" ? "" : "init ", base::get_string(c, "name"));
+          auto fill = [&](std::string_view path, const char* from, std::string_view what) {
+            const object* defaults = base::find_object(limit, from);
+            if (!defaults || defaults->empty()) return;
+            if (std::string set = set_missing(c, path, *defaults, what); !set.empty()) told += fmt::format("{}{} for {}", told.empty() ? "" : "; ", set, whom);
+          };
+          fill("resources.requests", "defaultRequest", "request");
+          fill("resources.limits", "default", "limit");
         }
       }
     }
+    if (!told.empty()) base::make_object(*a.object, "metadata.annotations")["kubernetes.io/limit-ranger"] = "LimitRanger plugin set: " + told;
     co_return Result<>{};
   }
 
@@ -91,27 +106,20 @@ class LimitRanger final : public AdmissionPlugin {
     for (const value& limit : limits) {
       std::string_view type = base::get_string(limit, "type");
       if (!is_resource(a, "", "pods")) {
-        if (type == "PersistentVolumeClaim") check(limit, amounts(*a.object, "spec.resources.requests"), amounts(*a.object, "spec.resources.limits"), wrong);
+        if (type == "PersistentVolumeClaim") check(limit, amounts_at(*a.object, "spec.resources.requests"), amounts_at(*a.object, "spec.resources.limits"), wrong);
         continue;
       }
-      Amounts requests, bounds;
-      for (const char* list : {"spec.containers", "spec.initContainers"}) {
-        const base::json::array* containers = base::find_array(*a.object, list);
-        if (!containers) continue;
-        for (const value& c : *containers) {
-          Amounts r = amounts(c, "resources.requests"), l = amounts(c, "resources.limits");
-          if (type == "Container") check(limit, r, l, wrong);
-          if (std::string_view(list) != "spec.containers") continue;
-          for (const auto& [name, q] : r) requests[name] += q;
-          for (const auto& [name, q] : l) bounds[name] += q;
-        }
+      if (type == "Container")
+        for (const char* list : {"spec.containers", "spec.initContainers"})
+          if (const base::json::array* containers = base::find_array(*a.object, list))
+            for (const value& c : *containers) check(limit, amounts_at(c, "resources.requests"), amounts_at(c, "resources.limits"), wrong);
+      if (type == "Pod") {
+        Amounts all = api::pod_amounts(*a.object);
+        check(limit, part(all, "requests."), part(all, "limits."), wrong);
       }
-      if (type == "Pod") check(limit, requests, bounds, wrong);
     }
     if (wrong.empty()) co_return Result<>{};
-    std::string text;
-    for (const std::string& w : wrong) text += fmt::format("{}{}", text.empty() ? "" : ", ", w);
-    co_return base::forbidden(a.attempt.resource.qualified, a.attempt.name, wrong.size() == 1 ? text : "[" + text + "]");
+    co_return base::forbidden(a.attempt.resource.qualified, a.attempt.name, wrong.size() == 1 ? wrong.front() : fmt::format("[{}]", fmt::join(wrong, ", ")));
   }
 
  private:
@@ -129,6 +137,6 @@ class LimitRanger final : public AdmissionPlugin {
 
 }  // namespace
 
-std::unique_ptr<AdmissionPlugin> make_limit_ranger_admission() { return std::make_unique<LimitRanger>(); }
+Plugin make_limit_ranger_admission() { return std::make_unique<LimitRanger>(); }
 
 }  // namespace server

@@ -1,4 +1,5 @@
 // ServiceAccount: every pod has one that exists; its pull secrets and, unless declined, a volume with a token, the cluster's CA and the namespace are added.
+// An account with enforce-mountable-secrets limits the secrets of its pods.
 #include <fmt/format.h>
 
 #include "base/bytes.h"
@@ -39,7 +40,7 @@ class ServiceAccountAdmission final : public AdmissionPlugin {
   base::Task<Result<>> mutate(Admit a) override {
     value& pod = *a.object;
     const object* annotations = base::find_object(pod, "metadata.annotations");
-    if (annotations && annotations->contains("kubernetes.io/config.mirror")) co_return Result<>{};
+    if (annotations && annotations->contains("kubernetes.io/config.mirror")) co_return check_mirror(a);
     object& spec = base::make_object(pod, "spec");
     if (text_of(spec, "serviceAccountName").empty()) {
       std::string_view old = text_of(spec, "serviceAccount");
@@ -55,6 +56,7 @@ class ServiceAccountAdmission final : public AdmissionPlugin {
     const value* pulls = spec.if_contains("imagePullSecrets");
     if (!pulls || !pulls->is_array() || pulls->get_array().empty())
       if (const array* theirs = base::find_array(account, "imagePullSecrets"); theirs && !theirs->empty()) spec["imagePullSecrets"] = *theirs;
+    CO_CHECK_OK(check_secrets(a, account));
     bool mount = base::get_bool(account, "automountServiceAccountToken", true);
     if (const value* own = spec.if_contains("automountServiceAccountToken"); own && own->is_bool()) mount = own->get_bool();
     if (mount) add_token(spec);
@@ -62,6 +64,60 @@ class ServiceAccountAdmission final : public AdmissionPlugin {
   }
 
  private:
+  // What an agent reports of its own brings no rights with it.
+  static Result<> check_mirror(const Admit& a) {
+    auto refuse = [&](std::string_view why) { return base::forbidden("pods", a.attempt.name, why); };
+    if (!base::get_string(*a.object, "spec.serviceAccountName").empty()) return refuse("a mirror pod may not reference service accounts");
+    if (const array* volumes = base::find_array(*a.object, "spec.volumes"))
+      for (const value& v : *volumes) {
+        if (base::find(v, "secret")) return refuse("a mirror pod may not reference secrets");
+        if (const array* sources = base::find_array(v, "projected.sources"))
+          for (const value& s : *sources)
+            if (base::find(s, "serviceAccountToken")) return refuse("a mirror pod may not use ServiceAccountToken volume projections");
+      }
+    return {};
+  }
+
+  // An account may say that its pods use no secrets but those it names.
+  static Result<> check_secrets(const Admit& a, const value& account) {
+    const object* annotations = base::find_object(account, "metadata.annotations");
+    if (!annotations || text_of(*annotations, "kubernetes.io/enforce-mountable-secrets") != "true") return {};
+    const std::string who(base::get_string(account, "metadata.name"));
+    auto refuse = [&](std::string why) { return base::forbidden("pods", a.attempt.name, why); };
+    auto lists = [&](const char* list, std::string_view secret) {
+      const array* names = base::find_array(account, list);
+      return names && std::any_of(names->begin(), names->end(), [&](const value& s) { return base::get_string(s, "name") == secret; });
+    };
+    auto each = [](const value& from, std::string_view path, auto f) -> Result<> {
+      if (const array* list = base::find_array(from, path))
+        for (const value& v : *list) CHECK_OK(f(v));
+      return {};
+    };
+    CHECK_OK(each(*a.object, "spec.volumes", [&](const value& v) -> Result<> {
+      std::string_view name = base::get_string(v, "secret.secretName");
+      if (name.empty() || lists("secrets", name)) return {};
+      return refuse(fmt::format("volume with secret.secretName=\"{}\" is not allowed because service account {} does not reference that secret", name, who));
+    }));
+    for (const char* list : {"spec.initContainers", "spec.containers"}) {
+      const std::string kind = std::string_view(list) == "spec.containers" ? "container" : "init container";
+      CHECK_OK(each(*a.object, list, [&](const value& c) -> Result<> {
+        return each(c, "env", [&](const value& e) -> Result<> {
+          std::string_view name = base::get_string(e, "valueFrom.secretKeyRef.name");
+          if (name.empty() || lists("secrets", name)) return {};
+          return refuse(fmt::format("{} {} with envVar {} referencing secret.secretName=\"{}\" is not allowed because service account {} does not reference that secret", kind,
+                                    base::get_string(c, "name"), base::get_string(e, "name"), name, who));
+        });
+      }));
+    }
+    size_t i = 0;
+    return each(*a.object, "spec.imagePullSecrets", [&](const value& s) -> Result<> {
+      std::string_view name = base::get_string(s, "name");
+      size_t at = i++;
+      if (lists("imagePullSecrets", name)) return {};
+      return refuse(fmt::format("imagePullSecrets[{}].name=\"{}\" is not allowed because service account {} does not reference that imagePullSecret", at, name, who));
+    });
+  }
+
   static void add_token(object& spec) {
     bool needed = false;
     std::string volume = "kube-api-access-" + base::random_suffix(5);
@@ -85,6 +141,6 @@ class ServiceAccountAdmission final : public AdmissionPlugin {
 
 }  // namespace
 
-std::unique_ptr<AdmissionPlugin> make_service_account_admission() { return std::make_unique<ServiceAccountAdmission>(); }
+Plugin make_service_account_admission() { return std::make_unique<ServiceAccountAdmission>(); }
 
 }  // namespace server

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "api/prune.h"
@@ -18,6 +19,7 @@ struct Call {
   bool from_apply = false;  // managedFields are kept by apply
   api::FieldValidation validation = api::FieldValidation::warn;
   std::vector<std::string> warnings;  // out: Warning headers
+  std::vector<std::pair<std::string, std::string>> audit;  // out: annotations of the audit event
 };
 
 }  // namespace server
