@@ -1,5 +1,6 @@
 // ReplicationControllers and the kinds of apps.
 #include <algorithm>
+#include <set>
 
 #include "api/selector.h"
 #include "api/validate_names.h"
@@ -113,10 +114,28 @@ void replication_controller(Checker& c, const object*, const object& o) {
   check_pod_template(c, spec, "spec.template", {.restart_policies = {"Always"}, .no_deadline_in = "ReplicationController"});
 }
 
+// The spec as its pods will be: claims become volumes of their template, in place of those with the same name.
+object with_claims(const object& spec) {
+  object out = spec;
+  const array& claims = list(spec, "volumeClaimTemplates");
+  if (claims.empty() || !has(map(spec, "template"), "spec")) return out;
+  array volumes;
+  std::set<std::string> names;
+  for (const value& claim : claims) {
+    std::string name(text(map(as_object(claim), "metadata"), "name"));
+    volumes.push_back(object{{"name", name}, {"persistentVolumeClaim", object{{"claimName", name}}}});
+    names.insert(std::move(name));
+  }
+  for (const value& v : list(map(map(spec, "template"), "spec"), "volumes"))
+    if (!names.contains(std::string(text(as_object(v), "name")))) volumes.push_back(v);
+  out["template"].as_object()["spec"].as_object()["volumes"] = std::move(volumes);
+  return out;
+}
+
 void stateful_set(Checker& c, const object* before, const object& o) {
   const object& spec = map(o, "spec");
   check_selector(c, spec, "statefulset");
-  if (has(spec, "template")) check_pod_template(c, spec, "spec.template", {.restart_policies = {"Always"}, .no_deadline_in = "StatefulSet"});
+  if (has(spec, "template")) check_pod_template(c, with_claims(spec), "spec.template", {.restart_policies = {"Always"}, .no_deadline_in = "StatefulSet"});
   const object& strategy = map(spec, "updateStrategy");
   if (text(strategy, "type") == "OnDelete" && has(strategy, "rollingUpdate")) {
     c.invalid("spec.updateStrategy.rollingUpdate", *strategy.if_contains("rollingUpdate"), "only allowed for updateStrategy 'RollingUpdate'");
