@@ -184,6 +184,7 @@ struct ApiServer::Impl {
     resource_handler = std::make_unique<ResourceHandler>(*operations);
     connect = std::make_unique<Connect>(registry, streams);
     usage = std::make_unique<ResourceMetrics>(registry, streams);
+    operations->set_gather([this](const ResourceInfo* r, std::string ns, Selection s) { return usage->gather(r, std::move(ns), {}, std::move(s)); });
     ClusterFacts facts{{"https://" + address}, options.cluster_cidr, options.service_cidr, options.cluster_dns, options.cluster_domain, server_version(), options.node_name};
     join = std::make_unique<Join>(registry, *authenticator, pki.ca, join_tokens, std::move(facts));
     front = std::make_unique<Front>(FrontParts{*operations, *authenticator, authorizer, *tokens, *discovery, *openapi, *resource_handler, *connect, *usage, streams, *join,

@@ -25,6 +25,7 @@ struct Controllers::Impl {
              make_garbage_collector, make_disruption,     make_resource_quota,   make_endpoint_mirror,
              make_token_secrets,   make_token_cleaner,    make_certificate_cleaner,
              make_persistent_volumes, make_claim_protection, make_volume_protection, make_ephemeral_volumes, make_local_storage,
+             make_replication,     make_autoscaler,
          }) {
       Made c = make(context);
       bool off = options.disabled.contains(std::string(c->name()));

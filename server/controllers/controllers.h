@@ -35,5 +35,7 @@ Made make_claim_protection(Context&);
 Made make_volume_protection(Context&);
 Made make_ephemeral_volumes(Context&);
 Made make_local_storage(Context&);
+Made make_replication(Context&);
+Made make_autoscaler(Context&);
 
 }  // namespace server::controllers

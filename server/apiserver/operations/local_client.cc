@@ -70,6 +70,12 @@ class LocalClient final : public api::Client {
     CO_TRY(Target t, co_await target("list", std::move(resource), ObjectKey{ns, {}}, {}, selected_name(options.field_selector)));
     ListRequest request;
     CO_TRY(request.selection, parse_selection(*t.resource, options.label_selector, options.field_selector));
+    if (t.resource->group == "metrics.k8s.io" && operations_.gather()) {
+      CO_TRY(auto items, co_await operations_.gather()(t.resource, t.ns, std::move(request.selection)));
+      api::ListPage figures;
+      for (const auto& v : items) figures.items.push_back(base::make_bytes(base::to_text(v)));
+      co_return figures;
+    }
     request.limit = options.limit;
     request.continue_token = std::move(options.continue_token);
     request.resource_version = std::move(options.resource_version);

@@ -39,6 +39,11 @@ class Operations {
   // Deletes what is selected; the list of what was.
   Task<Result<Reply>> remove_collection(Target target, Call& call, DeleteRequest request, ListRequest selected);
 
+  // Lists of what is not stored but asked for (metrics.k8s.io), for clients in this process.
+  using Gather = std::function<Task<Result<std::vector<base::json::value>>>(const ResourceInfo* resource, std::string ns, Selection selection)>;
+  void set_gather(Gather gather) { gather_ = std::move(gather); }
+  const Gather& gather() const { return gather_; }
+
   Registry& registry() { return registry_; }
   const Authorizer& authorizer() const { return authorizer_; }
 
@@ -67,6 +72,7 @@ class Operations {
   static bool restrict_change(const std::string& subresource, base::json::object& now, const base::json::object& before);
 
   Registry& registry_;
+  Gather gather_;
   const Authorizer& authorizer_;
   const Authenticator& authenticator_;
   const ServiceAccountTokens& tokens_;

@@ -132,6 +132,28 @@ Task<Result<std::vector<value>>> ResourceMetrics::pod_metrics(std::string node, 
   co_return out;
 }
 
+Task<Result<std::vector<value>>> ResourceMetrics::gather(const ResourceInfo* r, std::string ns, std::string name, Selection selection) {
+  std::vector<value> items;
+  auto nodes = co_await registry_.store().list(collection_prefix("", "nodes"));
+  if (!nodes) co_return std::unexpected(std::move(nodes).error());
+  for (const RecordPtr& record : nodes->records) {
+    std::string node(name_in_key(record->key));
+    if (r->resource == "nodes") {
+      if (!name.empty() && node != name) continue;
+      if (!selection.matches(*record, false)) continue;
+      if (auto one = co_await node_metrics(node)) items.push_back(std::move(*one));
+      continue;
+    }
+    auto some = co_await pod_metrics(node, ns, name);
+    if (!some) continue;  // a node that is down has no figures
+    for (value& v : *some) {
+      RecordPtr pod = registry_.store().get(object_key("", "pods", base::get_string(v, "metadata.namespace"), base::get_string(v, "metadata.name")));
+      if (pod && selection.matches(*pod, true)) items.push_back(std::move(v));
+    }
+  }
+  co_return items;
+}
+
 Task<> ResourceMetrics::handle(Exchange& x) {
   const RequestInfo& i = x.info;
   const ResourceInfo* r = registry_.resources().find(i.group, i.version, i.resource);
@@ -139,24 +161,9 @@ Task<> ResourceMetrics::handle(Exchange& x) {
     co_return co_await send_error(x, base::fail(r ? 405 : 404, r ? "MethodNotAllowed" : "NotFound", "the server does not allow this method on the requested resource").error());
   auto selection = parse_selection(*r, x.request.query.get("labelSelector"), {});
   if (!selection) co_return co_await send_error(x, selection.error());
-  array items;
-  auto nodes = co_await registry_.store().list(collection_prefix("", "nodes"));
-  if (!nodes) co_return co_await send_error(x, nodes.error());
-  for (const RecordPtr& record : nodes->records) {
-    std::string node(name_in_key(record->key));
-    if (r->resource == "nodes") {
-      if (!i.name.empty() && node != i.name) continue;
-      if (!selection->matches(*record, false)) continue;
-      if (auto one = co_await node_metrics(node)) items.push_back(std::move(*one));
-      continue;
-    }
-    auto some = co_await pod_metrics(node, i.ns, i.name);
-    if (!some) continue;  // a node that is down has no figures
-    for (value& v : *some) {
-      RecordPtr pod = registry_.store().get(object_key("", "pods", base::get_string(v, "metadata.namespace"), base::get_string(v, "metadata.name")));
-      if (pod && selection->matches(*pod, true)) items.push_back(std::move(v));
-    }
-  }
+  auto found = co_await gather(r, i.ns, i.name, std::move(*selection));
+  if (!found) co_return co_await send_error(x, found.error());
+  array items(std::make_move_iterator(found->begin()), std::make_move_iterator(found->end()));
   if (i.verb == "get") {
     if (items.empty()) co_return co_await send_error(x, base::not_found(r->qualified, i.name).error());
     co_return co_await send_reply(x, {200, base::make_bytes(base::to_text(items[0])), r});

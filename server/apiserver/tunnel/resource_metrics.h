@@ -19,6 +19,8 @@ class ResourceMetrics {
   ResourceMetrics(Registry& registry, NodeStreams& streams) : registry_(registry), streams_(streams) {}
   static bool handles(const RequestInfo& info) { return info.is_resource && info.group == "metrics.k8s.io"; }
   Task<> handle(Exchange& x);
+  // NodeMetrics or PodMetrics; name empty: of all that are selected.
+  Task<Result<std::vector<base::json::value>>> gather(const ResourceInfo* resource, std::string ns, std::string name, Selection selection);
 
  private:
   struct Sample {

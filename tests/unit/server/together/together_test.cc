@@ -283,3 +283,47 @@ TEST_CASE("a single pod is bound in a few milliseconds") {
     CHECK(times[times.size() / 2] < 100);
   });
 }
+
+TEST_CASE("a quota is counted when it appears, and gives back what has gone or ended") {
+  with_world([](World& w) -> Task<> {
+    auto config = [](std::string name) {
+      core::ConfigMap c;
+      c.metadata.name = std::move(name);
+      return c;
+    };
+    co_await w.until("the account and its CA", [&]() -> Task<bool> {
+      auto account = co_await api::get<core::ServiceAccount>(*w.client, {"default", "default"});
+      auto ca = co_await api::get<core::ConfigMap>(*w.client, {"default", "kube-root-ca.crt"});
+      co_return account.has_value() && ca.has_value();
+    });
+    co_await w.create(config("a"));
+    core::ResourceQuota q;
+    q.metadata.name = "q";
+    q.spec.hard = {{"configmaps", "3"}, {"count/jobs.batch", "5"}, {"pods", "5"}};
+    co_await w.create(q);
+    auto used = [&](std::string configs, std::string jobs, std::string pods) -> Task<bool> {
+      auto now = co_await w.get<core::ResourceQuota>("q");
+      co_return now.status.used["configmaps"] == configs && now.status.used["count/jobs.batch"] == jobs && now.status.used["pods"] == pods;
+    };
+    co_await w.until("what was there is counted", [&] { return used("2", "0", "0"); });
+    co_await w.create(config("b"));
+    core::ConfigMap more = config("c");
+    more.metadata.namespace_ = "default";
+    auto refused = co_await api::create(*w.client, more);
+    CHECK((!refused && refused.error().code == 403));
+    (void)co_await api::remove<core::ConfigMap>(*w.client, {"default", "a"});
+    co_await w.until("one is given back", [&] { return used("2", "0", "0"); });
+    batch::Job job;
+    job.metadata.name = "j";
+    job.spec.template_ = pod_template("j");
+    job.spec.template_.spec.restartPolicy = "Never";
+    co_await w.create(job);
+    co_await w.until("the job's pod ends and costs nothing", [&]() -> Task<bool> {
+      auto now = co_await w.get<batch::Job>("j");
+      bool quota = co_await used("2", "1", "0");
+      co_return now.status.succeeded == 1 && quota;
+    });
+    (void)co_await api::remove<batch::Job>(*w.client, {"default", "j"});
+    co_await w.until("the job is given back", [&] { return used("2", "0", "0"); });
+  });
+}
