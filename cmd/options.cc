@@ -120,6 +120,7 @@ const std::vector<Flag>& flags() {
       {"audit-log-maxbackup", kServer, "old ones kept, 0: all", nullptr, &Options::audit_log_maxbackup},
       {"audit-log-maxage", kServer, "days they are kept, 0: any time", nullptr, &Options::audit_log_maxage},
       {"event-rate-limit", kServer, "Events a second and at once: server, namespace, user, source-and-object", &Options::event_rate_limit},
+      {"owner-references-permission", kServer, "owners may be set by those who may delete the object", nullptr, nullptr, &Options::owner_references_permission},
       {"disable-secrets-encryption", kServer, "write Secrets in clear text", nullptr, nullptr, &Options::disable_encryption},
       {"service-account-issuer", kServer, "issuer of ServiceAccount tokens; further ones are accepted (default: https://kubernetes.default.svc.<cluster-domain>)", nullptr, nullptr, nullptr, &Options::service_account_issuer},
       {"service-account-jwks-uri", kServer, "where the issuer's discovery document says its keys are (default: below the issuer)", &Options::service_account_jwks_uri},

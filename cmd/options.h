@@ -52,6 +52,7 @@ struct Options {
   int audit_log_maxbackup = 4;
   int audit_log_maxage = 30;
   std::string event_rate_limit = "server=500:5000,namespace=100:2000";
+  bool owner_references_permission = false;
   bool disable_encryption = false;
   bool debug = false;
   bool yes = false;

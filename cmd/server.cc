@@ -49,6 +49,7 @@ server::ApiServerOptions api_options(const Options& o) {
   a.log_requests = o.request_log;
   a.shutdown_delay = std::chrono::seconds(std::max(0, o.shutdown_delay));
   a.event_rate_limit = o.event_rate_limit;
+  a.owner_references_permission = o.owner_references_permission;
   auto positive = [](int n) { return static_cast<size_t>(std::max(0, n)); };
   a.audit.policy_file = o.audit_policy_file;
   a.audit.log.path = o.audit_log_path.empty() ? o.data_dir + "/server/audit/audit.log" : o.audit_log_path;

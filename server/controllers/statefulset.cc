@@ -13,7 +13,7 @@ constexpr const char* component = "statefulset-controller";
 // Converges: pods <name>-0 ... <name>-(replicas-1) with their claims to the template, one step at a time.
 class StatefulSets final : public Controller {
  public:
-  explicit StatefulSets(Context& c) : Controller(c), sets_(watch<apps::StatefulSet>()), pods_(c), revisions_(c) {
+  explicit StatefulSets(Context& c) : Controller(c), sets_(watch<apps::StatefulSet>()), claims_(informer<core::PersistentVolumeClaim>()), pods_(c), revisions_(c) {
     pods_.watch_pods(
         apps::StatefulSet::kind_info(), [this](std::string key) { queue().add(std::move(key)); },
         [this](const core::Pod& orphan) {
@@ -37,6 +37,7 @@ class StatefulSets final : public Controller {
           r.current_template = std::move(*t);
         }
     StatefulSetPlan plan = plan_statefulset(*set, pods, r, base::WallClock::now());
+    for (const PodPtr& p : pods) CO_CHECK_OK(co_await own_claims(*set, *p));
     for (const core::Pod& p : plan.create) CO_CHECK_OK(co_await make_claims(*set, *ordinal_of(*set, p.metadata.name)));
     Result<> managed = co_await pods_.remove_many(owner, std::move(plan.remove));
     if (managed && !plan.create.empty()) {
@@ -59,6 +60,23 @@ class StatefulSets final : public Controller {
   }
 
  private:
+  Task<Result<>> own_claims(const apps::StatefulSet& set, const core::Pod& pod) {
+    auto n = ordinal_of(set, pod.metadata.name);
+    if (!n || deleting(pod.metadata)) co_return Result<>{};
+    for (const core::PersistentVolumeClaim& c : claims_of(set, *n)) {
+      auto claim = claims_.get(c.metadata.namespace_, c.metadata.name);
+      if (!claim) continue;
+      auto wanted = claim_owners(set, claim->metadata, pod);
+      if (wanted == claim->metadata.ownerReferences) continue;
+      base::json::array owners;
+      for (const auto& o : wanted) owners.push_back(api::encode_json(o));
+      base::json::object body{{"metadata", base::json::object{{"resourceVersion", claim->metadata.resourceVersion}, {"ownerReferences", std::move(owners)}}}};
+      auto r = co_await api::patch<core::PersistentVolumeClaim>(client_, {claim->metadata.namespace_, claim->metadata.name}, api::PatchType::merge, base::to_text(body));
+      if (!r && !base::is_not_found(r.error())) co_return std::unexpected(std::move(r).error());
+    }
+    co_return Result<>{};
+  }
+
   Task<Result<>> make_claims(const apps::StatefulSet& set, int32_t ordinal) {
     for (core::PersistentVolumeClaim& claim : claims_of(set, ordinal)) {
       std::string name = claim.metadata.name;
@@ -73,6 +91,7 @@ class StatefulSets final : public Controller {
   }
 
   api::Informer<apps::StatefulSet>& sets_;
+  api::Informer<core::PersistentVolumeClaim>& claims_;
   PodControl pods_;
   Revisions revisions_;
 };

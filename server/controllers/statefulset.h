@@ -26,4 +26,8 @@ std::optional<int32_t> ordinal_of(const api::apps::StatefulSet& set, const std::
 // The claims of one pod, made from volumeClaimTemplates: "<template>-<set>-<n>".
 std::vector<api::core::PersistentVolumeClaim> claims_of(const api::apps::StatefulSet& set, int32_t ordinal);
 
+// The owners a claim of the set should have by persistentVolumeClaimRetentionPolicy: the set, when it goes with it; its pod, when that is superfluous and the
+// claim goes with it. Other owners stay.
+std::vector<api::meta::OwnerReference> claim_owners(const api::apps::StatefulSet& set, const api::meta::ObjectMeta& claim, const api::core::Pod& pod);
+
 }  // namespace server::controllers

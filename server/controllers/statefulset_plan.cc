@@ -60,6 +60,25 @@ std::vector<core::PersistentVolumeClaim> claims_of(const apps::StatefulSet& set,
   return out;
 }
 
+std::vector<api::meta::OwnerReference> claim_owners(const apps::StatefulSet& set, const api::meta::ObjectMeta& claim, const core::Pod& pod) {
+  std::vector<api::meta::OwnerReference> out;
+  for (const auto& o : claim.ownerReferences)
+    if (o.uid != set.metadata.uid && o.uid != pod.metadata.uid) out.push_back(o);
+  const auto* policy = set.spec.persistentVolumeClaimRetentionPolicy.get();
+  if (!policy) return out;
+  const int32_t first = set.spec.ordinals ? set.spec.ordinals->start.value_or(0) : 0, n = ordinal_of(set, pod.metadata.name).value_or(first);
+  const bool superfluous = n < first || n >= first + set.spec.replicas.value_or(1);
+  auto owner = [&](const api::KindInfo& kind, const api::meta::ObjectMeta& m) {
+    auto o = controller_reference(kind, m);
+    o.controller.reset();
+    o.blockOwnerDeletion.reset();
+    out.push_back(std::move(o));
+  };
+  if (superfluous && policy->whenScaled == "Delete") owner(core::Pod::kind_info(), pod.metadata);
+  else if (policy->whenDeleted == "Delete") owner(apps::StatefulSet::kind_info(), set.metadata);
+  return out;
+}
+
 StatefulSetPlan plan_statefulset(const apps::StatefulSet& set, const std::vector<PodPtr>& pods, const StatefulSetRevisions& revisions, WallTime now) {
   StatefulSetPlan out;
   auto& s = out.status = set.status;

@@ -16,6 +16,7 @@ struct Entry {
   std::string request_object, response_object;  // JSON, from level Request and RequestResponse on
   std::string name, uid;                        // of a created object
   std::string reason, message;                  // of a failure
+  std::vector<std::pair<std::string, std::string>> annotations;  // what admission found worth noting
   std::shared_ptr<const UserInfo> user;         // as authenticated; the exchange has who it acts as
   std::string_view authorized;                  // allow, forbid, or empty: not decided
   bool keeps_request() const { return decision.level >= Level::request; }

@@ -140,7 +140,17 @@ void append_event(std::string& out, const Event& e) {
   out += "\",\"stageTimestamp\":\"";
   append_micro_time(out, e.at);
   out += '"';
-  if (!e.decision.empty()) out.append(R"(,"annotations":{"authorization.k8s.io/decision":")").append(e.decision).append("\"}");
+  if (!e.decision.empty()) {
+    out.append(R"(,"annotations":{"authorization.k8s.io/decision":")").append(e.decision).append("\"");
+    if (e.annotations)
+      for (const auto& [name, text] : *e.annotations) {
+        out += ',';
+        append_json_text(out, name);
+        out += ':';
+        append_json_text(out, text);
+      }
+    out += '}';
+  }
   out += "}\n";
 }
 

@@ -3,6 +3,8 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/time.h"
 #include "server/apiserver/audit/policy.h"
@@ -23,6 +25,7 @@ struct Event {
   std::string_view request_object, response_object;
   base::WallTime received, at;
   std::string_view decision;          // allow, forbid, or empty
+  const std::vector<std::pair<std::string, std::string>>* annotations = nullptr;  // of admission
 };
 
 // Appends the event and a line feed.

@@ -72,6 +72,7 @@ void audit_stage(const Exchange& x, audit::Stage stage) {
     e.message = a.message;
     e.request_object = a.request_object;
     e.decision = a.authorized;
+    e.annotations = &a.annotations;
   }
   if (stage == audit::kComplete) e.response_object = a.response_object;
   x.auditor->write(e);

@@ -214,6 +214,7 @@ Task<> ResourceHandler::handle(Exchange& x) {
   }
   auto reply = co_await write(x, std::move(t), *call);
   add_warnings(x.response, call->warnings);
+  if (x.audit) x.audit->annotations = std::move(call->audit);
   if (reply) co_await send_reply(x, *reply);
   else co_await send_error(x, reply.error());
 }

@@ -274,3 +274,34 @@ TEST_CASE("what is accepted and yet doubtful is answered with a warning") {
     CHECK(warnings(stricter).find("a.b: allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile") != std::string::npos);
   }, true);
 }
+
+TEST_CASE("what pod security finds stands in the audit log") {
+  const std::string folder = "/tmp/appliance-unit-audit-" + base::hex_encode(base::random_bytes(6)), log = folder + "/audit.log";
+  with_cluster([&](Cluster c) -> Task<> {
+    co_await default_account(c);
+    Http http(c, certificate(c, "admin", {"system:masters"}));
+    CHECK((co_await http.send("PATCH", "/api/v1/namespaces/default", R"({"metadata":{"labels":{"pod-security.kubernetes.io/audit":"baseline"}}})", {{"Content-Type", "application/merge-patch+json"}})).status == 200);
+    CHECK((co_await http.send("POST", "/api/v1/namespaces/default/pods", pod("p", R"(,"hostPID":true)"))).status == 201);
+  }, true, {.server = [&](server::ApiServerOptions& o) { o.audit.log.path = log; }});
+  auto text = base::read_file(log);
+  REQUIRE(text);
+  CHECK(text->find(R"("pod-security.kubernetes.io/enforce-policy":"privileged:latest")") != std::string::npos);
+  CHECK(text->find(R"("pod-security.kubernetes.io/audit-violations":"would violate PodSecurity \"baseline:latest\": host namespaces (hostPID=true)")") != std::string::npos);
+  (void)base::remove_all(folder);
+}
+
+TEST_CASE("where asked for, owners are set only by those who may delete the object") {
+  with_cluster([](Cluster c) -> Task<> {
+    const api::Resource roles{"rbac.authorization.k8s.io", "v1", "clusterroles"}, bindings{"rbac.authorization.k8s.io", "v1", "clusterrolebindings"};
+    CHECK((co_await c.admin->create(roles, {"", ""}, R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"w"},"rules":[{"apiGroups":[""],"resources":["configmaps"],"verbs":["create","update","patch","get"]}]})")));
+    CHECK((co_await c.admin->create(bindings, {"", ""}, R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"w"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"w"},"subjects":[{"kind":"User","name":"eve"}]})")));
+    auto eve = c.api.client(server::UserInfo{"eve", "", {"system:authenticated"}, {}});
+    CHECK((co_await eve->create(configmaps, {"default", ""}, configmap("a"))));
+    const std::string owned = R"({"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"o","uid":"u"}]}})";
+    auto refused = co_await eve->patch(configmaps, {"default", "a"}, api::PatchType::merge, owned);
+    CHECK(message(refused).find("cannot set an ownerRef on a resource you can't delete") != std::string::npos);
+    auto blocking = co_await eve->create(configmaps, {"default", ""}, configmap("b", "1", R"(,"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"o","uid":"u","blockOwnerDeletion":true}])"));
+    CHECK(message(blocking).find("cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on") != std::string::npos);
+    CHECK((co_await c.admin->patch(configmaps, {"default", "a"}, api::PatchType::merge, owned)));
+  }, false, {.server = [](server::ApiServerOptions& o) { o.owner_references_permission = true; }});
+}

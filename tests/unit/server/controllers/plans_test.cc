@@ -286,6 +286,21 @@ TEST_CASE("stateful pods start in order, update from the top and stop from the t
   CHECK(first.spec.hostname == "db-0");
   CHECK(first.spec.volumes.at(0).persistentVolumeClaim->claimName == "data-db-0");
   CHECK(claims_of(s, 0).at(0).metadata.name == "data-db-0");
+  // Who takes the claim along: nobody, the set, or a pod that is superfluous.
+  api::meta::ObjectMeta claim;
+  CHECK(claim_owners(s, claim, first).empty());
+  auto& policy = s.spec.persistentVolumeClaimRetentionPolicy.emplace();
+  policy.whenDeleted = policy.whenScaled = "Delete";
+  claim.ownerReferences = claim_owners(s, claim, first);
+  REQUIRE(claim.ownerReferences.size() == 1);
+  CHECK(claim.ownerReferences[0].kind == "StatefulSet");
+  s.spec.replicas = 0;
+  CHECK(claim_owners(s, claim, first).at(0).kind == "Pod");
+  policy.whenScaled = "Retain";
+  CHECK(claim_owners(s, claim, first) == claim.ownerReferences);
+  s.spec.persistentVolumeClaimRetentionPolicy.reset();
+  CHECK(claim_owners(s, claim, first).empty());
+  s.spec.replicas = 2;
   CHECK(plan_statefulset(s, {ptr(first)}, r, now).create.empty());  // not ready yet
   auto up = [&](core::Pod p) {
     p.status = pod("x").status;
