@@ -1,5 +1,4 @@
 """Volumes on two nodes: a StatefulSet's claims become directories of the nodes its pods were given, stay with them, and go when they are deleted."""
-import json
 
 import images
 from harness import Cluster, eventually

@@ -167,8 +167,6 @@ class Warnings final : public AdmissionPlugin {
       if (base::get_string(o, "spec.persistentVolumeReclaimPolicy") == "Recycle")
         warn(a, "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.");
       if (const value* amounts = base::find(o, "spec.resources")) fractions(a, "spec.resources", *amounts);
-    } else if (is_resource(a, "", "endpoints")) {
-      if (!a.attempt.call.user->in_group("system:masters")) warn(a, "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
     }
     co_return Result<>{};
   }

@@ -74,6 +74,14 @@ bool subresource_allows(std::string_view subresource, std::string_view verb) {
   return false;
 }
 
+// Kinds that are served and yet on their way out: every request for them is answered with a warning.
+std::string_view deprecation(const ResourceInfo& r) {
+  if (!r.group.empty()) return {};
+  if (r.resource == "endpoints") return "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+  if (r.resource == "componentstatuses") return "v1 ComponentStatus is deprecated in v1.19+";
+  return {};
+}
+
 }  // namespace
 
 Result<ListRequest> list_request(const Exchange& x, const ResourceInfo& r) {
@@ -176,6 +184,7 @@ Task<> ResourceHandler::handle(Exchange& x) {
     co_await send_error(x, no_such_page().error());
     co_return;
   }
+  if (std::string_view old = deprecation(*r); !old.empty()) add_warnings(x.response, {std::string(old)});
   // The scope is that of the type, never of the path.
   Target t{r, r->namespaced ? info.ns : std::string(), info.name, info.subresource};
   bool scoped_wrongly = r->namespaced ? info.ns.empty() && info.verb != "list" && info.verb != "watch" && info.verb != "deletecollection"

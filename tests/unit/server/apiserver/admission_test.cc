@@ -266,6 +266,7 @@ TEST_CASE("what is accepted and yet doubtful is answered with a warning") {
                                   R"({"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"j"},"spec":{"template":{"spec":{"restartPolicy":"Never","hostNetwork":true,"containers":[{"name":"c","image":"x"}]}}}})");
     CHECK(job.status == 201);
     CHECK(warnings(job) == "299 - \"would violate PodSecurity \\\"baseline:latest\\\": host namespaces (hostNetwork=true)\"\n");
+    CHECK(warnings(co_await http.get("/api/v1/namespaces/default/endpoints")) == "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"\n");
     // A namespace that becomes stricter names the pods that it would not let in.
     auto stricter = co_await http.send("PATCH", "/api/v1/namespaces/default", R"({"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}})",
                                        {{"Content-Type", "application/merge-patch+json"}});
@@ -286,7 +287,7 @@ TEST_CASE("what pod security finds stands in the audit log") {
   auto text = base::read_file(log);
   REQUIRE(text);
   CHECK(text->find(R"("pod-security.kubernetes.io/enforce-policy":"privileged:latest")") != std::string::npos);
-  CHECK(text->find(R"("pod-security.kubernetes.io/audit-violations":"would violate PodSecurity \"baseline:latest\": host namespaces (hostPID=true)")") != std::string::npos);
+  CHECK(text->find(R"x("pod-security.kubernetes.io/audit-violations":"would violate PodSecurity \"baseline:latest\": host namespaces (hostPID=true)")x") != std::string::npos);
   (void)base::remove_all(folder);
 }
 
