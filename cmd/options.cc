@@ -101,7 +101,7 @@ const std::vector<Flag>& flags() {
       {"write-kubeconfig", kServer | kLocal | kToken, "where the administrator's kubeconfig is written", &Options::write_kubeconfig},
       {"write-kubeconfig-mode", kServer, "its mode, octal", &Options::write_kubeconfig_mode},
       {"disable-agent", kServer, "run no pods on this host", nullptr, nullptr, &Options::disable_agent},
-      {"disable", kNode, "parts not to run: ingress, dns, servicelb, network-policy, overlay, services", nullptr, nullptr, nullptr, &Options::disable},
+      {"disable", kNode, "parts not to run: ingress, dns, servicelb, local-storage, network-policy, overlay, services", nullptr, nullptr, nullptr, &Options::disable},
       {"node-monitor-grace-period", kServer, "seconds without a heartbeat after which a node is Unknown", nullptr, &Options::node_monitor_grace_period},
       {"overlay-iface", kNode, "interface the overlay runs over (default: the one with the node's address)", &Options::overlay_iface},
       {"private-registry", kNode, "mirrors and credentials of registries", &Options::private_registry},
