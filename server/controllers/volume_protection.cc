@@ -45,6 +45,12 @@ class ClaimProtection final : public Controller {
     bool used = !deleting(claim->metadata);
     if (!used)
       for (const PodPtr& p : pods_.list(key.ns)) used = used || uses(*p, *claim);
+    if (!used) {
+      // The informer may not have seen a pod that was made just now, and data hangs on the answer: the API decides.
+      auto live = co_await api::list<core::Pod>(client_, key.ns);
+      if (!live) co_return std::unexpected(std::move(live).error());
+      for (const core::Pod& p : *live) used = used || uses(p, *claim);
+    }
     if (used && deleting(claim->metadata)) co_return Requeue{};
     co_return co_await protect(client_, claim, "kubernetes.io/pvc-protection", used);
   }

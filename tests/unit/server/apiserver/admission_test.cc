@@ -297,7 +297,13 @@ TEST_CASE("where asked for, owners are set only by those who may delete the obje
     CHECK((co_await c.admin->create(roles, {"", ""}, R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"w"},"rules":[{"apiGroups":[""],"resources":["configmaps"],"verbs":["create","update","patch","get"]}]})")));
     CHECK((co_await c.admin->create(bindings, {"", ""}, R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"w"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"w"},"subjects":[{"kind":"User","name":"eve"}]})")));
     auto eve = c.api.client(server::UserInfo{"eve", "", {"system:authenticated"}, {}});
-    CHECK((co_await eve->create(configmaps, {"default", ""}, configmap("a"))));
+    // The binding counts as soon as the authoriser has seen it.
+    bool made = false;
+    for (int i = 0; i < 500 && !made; ++i) {
+      made = (co_await eve->create(configmaps, {"default", ""}, configmap("a"))).has_value();
+      if (!made) co_await base::sleep_for(std::chrono::milliseconds(10));
+    }
+    REQUIRE(made);
     const std::string owned = R"({"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"o","uid":"u"}]}})";
     auto refused = co_await eve->patch(configmaps, {"default", "a"}, api::PatchType::merge, owned);
     CHECK(message(refused).find("cannot set an ownerRef on a resource you can't delete") != std::string::npos);

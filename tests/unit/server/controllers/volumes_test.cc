@@ -134,7 +134,10 @@ TEST_CASE("a claim of class local-path becomes a directory of the node its pod w
     mounted.persistentVolumeClaim.emplace().claimName = "data";
     p.spec.volumes.push_back(mounted);
     c.put(p);
-    co_await base::sleep_for(50ms);
+    co_await eventually([&] {
+      auto claim = c.find<Claim>("default", "data");
+      return claim && !claim->metadata.finalizers.empty();
+    });
     (void)co_await api::remove<Claim>(c, {"default", "data"});
     co_await base::sleep_for(50ms);
     CHECK(c.find<Claim>("default", "data").has_value());
