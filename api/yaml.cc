@@ -97,6 +97,24 @@ std::string key_text(const json::value& v) {
   return base::to_text(v);
 }
 
+// yaml-cpp turns the escapes \N and \_ into the bytes 85 and A0 instead of U+0085 and U+00A0; nothing else of a valid text is no UTF-8.
+std::string mended(const std::string& s) {
+  std::string out;
+  for (std::string_view rest = s; !rest.empty();) {
+    size_t n = 1;
+    while (n < 4 && n <= rest.size() && !base::is_utf8(rest.substr(0, n))) ++n;
+    if (n <= rest.size() && base::is_utf8(rest.substr(0, n))) {
+      out += rest.substr(0, n);
+    } else {
+      n = 1;
+      out += '\xc2';
+      out += rest[0];
+    }
+    rest.remove_prefix(n);
+  }
+  return out;
+}
+
 struct Refused {
   std::string message;
 };
@@ -123,7 +141,7 @@ class Builder final : public YAML::EventHandler {
     } else if (tag == "tag:yaml.org,2002:int" || tag == "tag:yaml.org,2002:float" || tag == "tag:yaml.org,2002:bool") {
       put(resolve(value), anchor);
     } else {
-      put(json::value(value), anchor);
+      put(json::value(base::is_utf8(value) ? value : mended(value)), anchor);
     }
     plain_ = false;
   }

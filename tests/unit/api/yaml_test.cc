@@ -17,6 +17,12 @@ TEST_CASE("YAML scalars become what Kubernetes makes of them") {
   CHECK(base::to_text(*v) == expected);
 }
 
+TEST_CASE("escapes of YAML become the characters they name") {
+  auto v = api::parse_yaml(R"(["\N\_\L", "\u00e9\N", "\xe9"])");
+  REQUIRE(v);
+  CHECK(base::to_text(*v) == "[\"\xc2\x85\xc2\xa0\xe2\x80\xa8\",\"\xc3\xa9\xc2\x85\",\"\xc3\xa9\"]");
+}
+
 TEST_CASE("malformed and hostile YAML is refused") {
   std::string deep(200, '['), bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n";
   for (int i = 1; i < 9; ++i) {
