@@ -261,8 +261,9 @@ class ViewBuffer final : public std::streambuf {
 base::Result<std::vector<json::value>> parse_stream(std::string_view text, bool first_only, std::vector<std::string>* problems = nullptr) {
   std::vector<json::value> out;
   if (!base::is_utf8(text)) return base::bad_request("yaml: invalid UTF-8");
-  // The parser would take it for UTF-16 or UTF-32.
-  if (text.find('\0') != text.npos) return base::bad_request("yaml: control characters are not allowed");
+  // With NUL the parser would take it for UTF-16 or UTF-32.
+  constexpr auto control = [](char c) { return (static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f; };
+  if (std::any_of(text.begin(), text.end(), control)) return base::bad_request("yaml: control characters are not allowed");
   try {
     ViewBuffer buffer(text);
     std::istream stream(&buffer);
@@ -290,7 +291,7 @@ base::Result<std::vector<json::value>> parse_stream(std::string_view text, bool 
 
 bool plain_is_safe(std::string_view s) {
   if (s.empty() || !resolve(s).is_string()) return false;
-  if (s == "=" || s == "<<") return false;
+  if (s == "=" || s == "<<" || s.starts_with("...")) return false;
   char first = s[0];
   if (std::string_view("!&*-?:,[]{}#|>@`\"'% ").find(first) != std::string_view::npos) {
     bool word = (first == '-' || first == '?' || first == ':') && s.size() > 1 && s[1] != ' ' && !s.starts_with("---");
