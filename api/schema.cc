@@ -1,12 +1,11 @@
 #include "api/schema.h"
 
+#include "api/schema_text.h"
+
 #include <charconv>
 #include <unordered_map>
 
 namespace api {
-
-extern const std::string_view schema_texts[];
-extern const unsigned schema_text_count;
 
 namespace {
 
@@ -374,8 +373,8 @@ const Schema& Schema::builtin() {
   static const Schema& schema = [] -> const Schema& {
     auto* s = new Schema;  // lives as long as the process
     SchemaParser parser(*s);
-    for (unsigned i = 0; i < schema_text_count; ++i) parser.declare(schema_texts[i]);
-    for (unsigned i = 0; i < schema_text_count; ++i) parser.define(schema_texts[i]);
+    for (std::string_view text : schema_texts()) parser.declare(text);
+    for (std::string_view text : schema_texts()) parser.define(text);
     parser.finish();
     return *s;
   }();

@@ -71,7 +71,7 @@ def main():
 
     if arguments.fuzz:
         import fuzzing
-        for name, running in fuzzing.start([n for n in fuzzing.targets() if only in f"fuzz {n}"], arguments.fuzz):
+        for name, running in fuzzing.start([n for n in fuzzing.targets() if only in f"fuzz {n}"], arguments.fuzz, seed=1):
             attempt(f"fuzz {name}", running.result)
 
     import harness

@@ -6,13 +6,11 @@
 #include <set>
 
 #include "api/openapi/gnostic.h"
+#include "api/schema_text.h"
 #include "api/wire.h"
 #include "base/bytes.h"
 
 namespace api {
-
-extern const std::string_view schema_texts[];
-extern const unsigned schema_text_count;
 
 namespace {
 
@@ -81,7 +79,7 @@ object info(const OpenApiInput& in) { return {{"title", "Kubernetes"}, {"version
 const std::string& schema_digest() {
   static const std::string digest = [] {
     std::string all;
-    for (unsigned i = 0; i < schema_text_count; ++i) all += schema_texts[i];
+    for (std::string_view text : schema_texts()) all += text;
     return base::sha256_hex(all);
   }();
   return digest;
