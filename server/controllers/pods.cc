@@ -34,8 +34,11 @@ void trim(std::vector<core::ContainerStatus>& statuses) {
 void trim(core::Pod& pod) {
   core::PodSpec& s = pod.spec;
   trim(s.containers), trim(s.initContainers);
-  drop(s.volumes), drop(s.ephemeralContainers), drop(s.imagePullSecrets), drop(s.hostAliases), drop(s.topologySpreadConstraints);
+  drop(s.ephemeralContainers), drop(s.imagePullSecrets), drop(s.hostAliases), drop(s.topologySpreadConstraints);
   s.securityContext.reset(), s.dnsConfig.reset();
+  // Claims are protected, and made, for pods.
+  std::erase_if(s.volumes, [](const core::Volume& v) { return !v.persistentVolumeClaim && !v.ephemeral; });
+  s.volumes.shrink_to_fit();
   trim(pod.status.containerStatuses), trim(pod.status.initContainerStatuses);
   drop(pod.status.ephemeralContainerStatuses);
   // A Job's rules may name any condition.
