@@ -18,23 +18,32 @@ extern "C" const char appliance_schema_end[];
 
 namespace api {
 
-const std::vector<std::string_view>& schema_texts() {
-  static const auto& texts = [] -> const std::vector<std::string_view>& {
+namespace {
+
+struct Texts {
+  std::string all;
+  std::vector<std::string_view> files;
+
+  Texts() {
     const auto packed = static_cast<size_t>(appliance_schema_end - appliance_schema_begin);
     const unsigned long long size = ZSTD_getFrameContentSize(appliance_schema_begin, packed);
     if (size >= ZSTD_CONTENTSIZE_ERROR) std::abort();  // the executable itself is damaged
-    auto* text = new std::string(size, '\0');
-    if (ZSTD_decompress(text->data(), size, appliance_schema_begin, packed) != size) std::abort();
-    auto* all = new std::vector<std::string_view>;
+    all.resize(size);
+    if (ZSTD_decompress(all.data(), size, appliance_schema_begin, packed) != size) std::abort();
     // The generator ends each file with NUL.
-    for (std::string_view rest = *text; !rest.empty();) {
+    for (std::string_view rest = all; !rest.empty();) {
       const size_t end = rest.find('\0');
-      all->push_back(rest.substr(0, end));
+      files.push_back(rest.substr(0, end));
       rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);
     }
-    return *all;
-  }();
-  return texts;
+  }
+};
+
+}  // namespace
+
+const std::vector<std::string_view>& schema_texts() {
+  static const Texts* texts = new Texts;  // outlives every user
+  return texts->files;
 }
 
 }  // namespace api
