@@ -31,7 +31,13 @@ const Health::Check Health::checks_[] = {
        if (::fcntl(STDERR_FILENO, F_GETFD) < 0) return base::errno_error("the log");
        return {};
      }},
-    {"datastore", kAll, [](const Health& h) -> Result<> { return h.store_.health(); }},
+    // A full disk is no reason to start anew: what is there is still read.
+    {"datastore", kAll & ~kReadyz,
+     [](const Health& h) -> Result<> {
+       auto r = h.store_.health();
+       return r || r.error().code == 507 ? Result<>() : r;
+     }},
+    {"datastore", kReadyz, [](const Health& h) -> Result<> { return h.store_.health(); }},
     {"informer-sync", kReadyz, [](const Health&) -> Result<> { return {}; }},
     {"poststarthook/priority-and-fairness-config-consumer", kAll, [](const Health&) -> Result<> { return {}; }},
     {"poststarthook/rbac/bootstrap-roles", kAll, [](const Health&) -> Result<> { return {}; }},
