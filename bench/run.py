@@ -287,6 +287,26 @@ def serving():
         row("server with 5,000 pods, PSS", pss(main_pid(c.server)), unit="MB")
 
 
+CRUN_LOOP = """
+import json, os, statistics, subprocess, sys, time
+directory = sys.argv[1]
+def crun(*arguments):
+    subprocess.run(["crun", "--root", directory + "/state", *arguments], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+starts, cycles = [], []
+for i in range(40):
+    name = f"bench-{os.getpid()}-{i}"
+    begin = time.monotonic()
+    crun("create", "-b", directory, name)
+    crun("start", name)
+    starts.append(time.monotonic() - begin)
+    crun("delete", "-f", name)
+    begin = time.monotonic()
+    crun("run", "-b", directory, name + "-run")
+    cycles.append(time.monotonic() - begin)
+print(json.dumps({"start": statistics.median(starts) * 1000, "cycle": statistics.median(cycles) * 1000}))
+"""
+
+
 def containers():
     """Start, run and end of /bin/busybox true from an unpacked image, next to crun's."""
     program = BUILD / "bench/bench_container"
