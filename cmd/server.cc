@@ -139,22 +139,20 @@ class ServerProcess {
     CO_CHECK_OK(co_await api_->start());
     CO_CHECK_OK(write_kubeconfig());
 
-    controller_client_ = api_->client(server::UserInfo::controller("controllers"));
-    scheduler_client_ = api_->client(server::UserInfo::controller("scheduler"));
+    scheduler_client_ = api_->client(server::UserInfo::component("system:kube-scheduler"));
     server::ControllerOptions c;
-    c.cluster_cidr = options_.cluster_cidr;
     c.node_monitor_grace_period = std::chrono::seconds(options_.node_monitor_grace_period);
     c.root_ca_pem = api_->ca_pem();
     c.secret_token = [api = api_.get()](const std::string& ns, const std::string& account, const std::string& uid, const std::string& secret) {
       return api->secret_token(ns, account, uid, secret);
     };
     c.disabled.insert(options_.disable.begin(), options_.disable.end());
-    controllers_ = std::make_unique<server::Controllers>(runtime_, *controller_client_, std::move(c));
+    controllers_ = std::make_unique<server::Controllers>(runtime_, [this](std::string account) { return api_->controller_client(std::move(account)); }, std::move(c));
     controllers_->start();
     running_controllers_ = controllers_.get();
     scheduler_ = std::make_unique<server::Scheduler>(runtime_, *scheduler_client_);
     scheduler_->start();
-    manifests_client_ = api_->client(server::UserInfo::controller("manifests"));
+    manifests_client_ = api_->client(server::UserInfo::apiserver());
     manifests_ = std::make_unique<server::Manifests>(runtime_, *manifests_client_, data + "/server/manifests");
     CO_CHECK_OK(manifests_->start());
 
@@ -165,7 +163,7 @@ class ServerProcess {
       n.service_cidr = options_.service_cidr;
       n.cluster_dns = options_.cluster_dns;
       n.cluster_domain = options_.cluster_domain;
-      node_ = std::make_unique<Node>(runtime_, api_->client(server::UserInfo::node(options_.node_name)), std::move(n),
+      node_ = std::make_unique<Node>(runtime_, api_->client(server::UserInfo::node(options_.node_name), "kubelet"), std::move(n),
                                      ingress_options(options_, true));
       CO_CHECK_OK(co_await node_->start());
       api_->attach_node(options_.node_name, [this] { return node_->agent().dial(); });
@@ -197,7 +195,7 @@ class ServerProcess {
   base::Event stop_requested_;
   std::unique_ptr<datastore::SqliteStore> store_;
   std::unique_ptr<server::ApiServer> api_;
-  std::shared_ptr<api::Client> controller_client_, scheduler_client_, manifests_client_;
+  std::shared_ptr<api::Client> scheduler_client_, manifests_client_;
   std::unique_ptr<server::Controllers> controllers_;
   std::atomic<const server::Controllers*> running_controllers_{nullptr};
   std::unique_ptr<server::Scheduler> scheduler_;

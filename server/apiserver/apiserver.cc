@@ -233,9 +233,9 @@ Task<Result<>> ApiServer::start() {
   CO_TRY(s.auditor, audit::make_auditor(s.options.audit));
   s.assemble();
   s.tasks.spawn("rbac", s.rbac.run());
-  s.tasks.spawn("flow-control", flow::follow(s.store, client(UserInfo::controller("flow-control")), s.flow));
+  s.tasks.spawn("flow-control", flow::follow(s.store, client(UserInfo::apiserver()), s.flow));
   s.tasks.spawn("event-expiry", expire_events(s.store));
-  s.signer = std::make_unique<CertificateSigner>(s.store, s.authorizer, client(UserInfo::controller("certificate-controller")), s.pki.ca);
+  s.signer = std::make_unique<CertificateSigner>(s.store, s.authorizer, controller_client("certificate-controller"), s.pki.ca);
   s.tasks.spawn("csr-signer", s.signer->run());
   s.tasks.spawn("certificates", Impl::renew(s));
   s.tasks.spawn("service-account-keys", Impl::follow_keys(s));
@@ -263,7 +263,15 @@ Task<> ApiServer::stop() {
 
 uint16_t ApiServer::port() const { return impl_->port; }
 
-std::shared_ptr<api::Client> ApiServer::client(UserInfo identity) { return make_local_client(*impl_->operations, std::move(identity)); }
+std::shared_ptr<api::Client> ApiServer::client(UserInfo identity, std::string manager) {
+  if (manager.empty()) manager = identity.name.substr(identity.name.rfind(':') + 1);
+  return make_local_client(*impl_->operations, std::move(identity), std::move(manager), impl_->auditor.get());
+}
+
+std::shared_ptr<api::Client> ApiServer::controller_client(std::string account) {
+  const std::string manager = "kube-controller-manager";  // what tools that compare objects know to leave alone
+  return client(account.empty() ? UserInfo::component("system:" + manager) : UserInfo::controller(std::move(account)), manager);
+}
 
 std::string ApiServer::kubeconfig(const std::string& host) const {
   const pki::ClusterPki& p = impl_->pki;

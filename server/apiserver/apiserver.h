@@ -79,8 +79,11 @@ class ApiServer {
   Task<> stop();
   uint16_t port() const;
 
-  // Straight to the registry: the same admission and authorisation as over HTTPS, without it. May outlive nothing of this object.
-  std::shared_ptr<api::Client> client(UserInfo identity);
+  // Straight to the registry: the same authorisation, admission and audit as over HTTPS, without it. May outlive nothing of this object.
+  // manager: the field manager of what it writes; empty: the name of the user, what follows its last colon.
+  std::shared_ptr<api::Client> client(UserInfo identity, std::string manager = {});
+  // For controllers: acts as the ServiceAccount kube-system/<account>, or as the controller manager itself when there is none.
+  std::shared_ptr<api::Client> controller_client(std::string account);
 
   // Admin kubeconfig (system:masters certificate) for https://<host>:<port>; empty host: 127.0.0.1.
   std::string kubeconfig(const std::string& host = {}) const;

@@ -20,7 +20,11 @@ struct UserInfo {
 
   // CN=system:admin, O=system:masters: allowed everything.
   static UserInfo admin();
-  // A controller of this process: system:serviceaccount:kube-system:<name>, allowed everything (group system:masters).
+  // This server itself (system:apiserver), allowed everything.
+  static UserInfo apiserver();
+  // A part of the control plane (system:kube-scheduler): allowed what its ClusterRole says.
+  static UserInfo component(std::string name);
+  // system:serviceaccount:kube-system:<name>: a controller, allowed what its ClusterRole says.
   static UserInfo controller(std::string name);
   // The agent of a node: system:node:<name>, group system:nodes.
   static UserInfo node(std::string name);

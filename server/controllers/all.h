@@ -1,7 +1,7 @@
 // The controllers of the cluster: every loop that brings what is observed to what is declared.
 //
 // One explicit list (all.cc), one file per controller. They share informers, one event recorder and one set of tasks, and speak to the cluster through
-// the Client alone. All work is caused by an event or a deadline: an idle cluster costs nothing.
+// Clients alone, each with its own account and no more rights than that account's role. All work is caused by an event or a deadline: an idle cluster costs nothing.
 #pragma once
 
 #include <chrono>
@@ -16,7 +16,6 @@
 namespace server {
 
 struct ControllerOptions {
-  std::string cluster_cidr = "10.42.0.0/16";
   // A node whose lease is older is Unknown.
   base::Duration node_monitor_grace_period = std::chrono::seconds(50);
   // Terminated pods beyond this number are removed, oldest first.
@@ -31,7 +30,9 @@ struct ControllerOptions {
 
 class Controllers {
  public:
-  Controllers(base::Runtime& runtime, api::Client& client, ControllerOptions options);
+  // A client that acts as the ServiceAccount kube-system/<account>, or as the controller manager itself when there is none.
+  using ClientFor = std::function<std::shared_ptr<api::Client>(std::string account)>;
+  Controllers(base::Runtime& runtime, const ClientFor& client_for, ControllerOptions options);
   ~Controllers();
   Controllers(const Controllers&) = delete;
   Controllers& operator=(const Controllers&) = delete;

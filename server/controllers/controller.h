@@ -24,7 +24,7 @@ using Requeue = std::optional<Duration>;
 namespace core = api::core;
 namespace meta = api::meta;
 
-// What controllers share. Outlives them.
+// What a controller is given: its own client, and what it shares with the others. Outlives it.
 struct Context {
   base::Runtime& runtime;
   api::Client& client;

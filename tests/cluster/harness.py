@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -233,6 +234,11 @@ class Cluster:
                     and all(s["ready"] for s in p["status"].get("containerStatuses", [{"ready": False}]))]
             return good if len(good) == count else None
         return eventually(f"{count} pods with {selector} are running and ready", check, seconds)
+
+    def the_control_plane_lacked_no_rights(self):
+        """A step for the end of a scenario: no controller nor the scheduler was refused what its role should allow."""
+        refused = [l for l in self.server.log.read_text(errors="replace").splitlines() if re.search(r'User "system:(serviceaccount:kube-system:|kube-).*cannot', l)]
+        assert not refused, "\n".join(refused[:20])
 
     # --- the end
 

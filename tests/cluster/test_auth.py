@@ -137,3 +137,4 @@ def scenario():
         a = Auth(c)
         for name in [n for n in vars(Auth) if n[0] != "_" and n not in ("as_token", "with_user")]:
             yield name.replace("_", " "), getattr(a, name)
+        yield "the control plane lacked no rights", c.the_control_plane_lacked_no_rights

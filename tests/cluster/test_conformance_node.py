@@ -428,3 +428,4 @@ def scenario():
             yield name, lambda name=name, predicate=predicate: n.state(name, predicate)
         for s in steps[1:]:
             yield s.replace("_", " "), getattr(n, s)
+        yield "the control plane lacked no rights", c.the_control_plane_lacked_no_rights

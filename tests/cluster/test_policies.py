@@ -94,3 +94,4 @@ def scenario():
         p = Policies(c)
         for name in [n for n in vars(Policies) if n[0] != "_"]:
             yield name.replace("_", " "), getattr(p, name)
+        yield "the control plane lacked no rights", c.the_control_plane_lacked_no_rights

@@ -63,6 +63,12 @@ class Requests:
         assert event["level"] == "Metadata" and event["user"]["username"] == "system:admin" and event["responseStatus"]["code"] == 201, event
         refused = eventually("the refusal too", lambda: [e for e in self._audit() if e.get("impersonatedUser", {}).get("username") == "jane"], 10)
         assert refused[-1]["responseStatus"]["code"] == 403, refused
+        c.kubectl("create", "deployment", "audited", "--image=none.invalid/x", "--replicas=1")
+        made = eventually("what its controllers do too", lambda: [e for e in self._audit() if e["verb"] == "create" and e.get("objectRef", {}).get("resource") == "pods"], 10)[0]
+        assert made["user"]["username"] == "system:serviceaccount:kube-system:replicaset-controller" and made["responseStatus"]["code"] == 201, made
+        pod = c.get("pods", "-l", "app=audited", "--show-managed-fields")["items"][0]
+        assert pod["metadata"]["managedFields"][0]["manager"] == "kube-controller-manager", pod["metadata"]
+        c.kubectl("delete", "deployment", "audited", "--cascade=foreground")
         log = (c.server.data / "server/audit/audit.log")
         assert "never-logged" not in log.read_text()
         assert log.stat().st_mode & 0o777 == 0o600

@@ -150,3 +150,4 @@ def scenario():
         s = Storage(c)
         for name in [n for n in vars(Storage) if n[0] != "_"]:
             yield name.replace("_", " "), getattr(s, name)
+        yield "the control plane lacked no rights", c.the_control_plane_lacked_no_rights

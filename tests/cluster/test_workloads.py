@@ -390,3 +390,4 @@ def scenario():
         w = Workloads(c)
         for name in [n for n in vars(Workloads) if n[0] != "_" and n != "shell"]:
             yield name.replace("_", " "), getattr(w, name)
+        yield "the control plane lacked no rights", c.the_control_plane_lacked_no_rights

@@ -14,6 +14,7 @@ using base::json::value;
 //   VERBS urls PATHS
 //   events                                                                   may write events
 // controller NAME                                                            role system:controller:NAME, bound to the ServiceAccount kube-system/NAME
+//   as in Kubernetes, with "patch" where ours patch what Kubernetes' update, and "delete" for jobs, which ours removes when their time is over
 // bind ROLE [in=NAMESPACE] [as=NAME] KIND:SUBJECT...                         SA:namespace/name for ServiceAccounts
 constexpr std::string_view table = R"(
 role cluster-admin
@@ -211,7 +212,7 @@ controller daemon-set-controller
   create,delete,get,list,patch,update,watch apps controllerrevisions
   events
 controller deployment-controller
-  read,update apps deployments
+  read,patch,update apps deployments
   update apps deployments/status
   update apps deployments/finalizers
   create,delete,get,list,patch,update,watch apps replicasets
@@ -268,14 +269,14 @@ controller generic-garbage-collector
 controller horizontal-pod-autoscaler
   read autoscaling horizontalpodautoscalers
   update autoscaling horizontalpodautoscalers/status
-  get,update * */scale
+  get,patch,update * */scale
   follow core pods
   list metrics.k8s.io pods
   read custom.metrics.k8s.io *
   read external.metrics.k8s.io *
   events
 controller job-controller
-  read,patch,update batch jobs
+  delete,read,patch,update batch jobs
   update batch jobs/status
   update batch jobs/finalizers
   create,delete,list,patch,watch core pods
@@ -291,9 +292,9 @@ controller node-controller
   delete,get,list,watch core pods
   events
 controller persistent-volume-binder
-  create,delete,get,list,update,watch core persistentvolumes
-  update core persistentvolumes/status
-  read,update core persistentvolumeclaims
+  create,delete,get,list,patch,update,watch core persistentvolumes
+  patch,update core persistentvolumes/status
+  read,patch,update core persistentvolumeclaims
   update core persistentvolumeclaims/status
   create,delete,get,list,watch core pods
   read storage.k8s.io storageclasses
@@ -304,7 +305,7 @@ controller persistent-volume-binder
 controller pod-garbage-collector
   delete,list,watch core pods
   read core nodes
-  patch core pods/status
+  patch,update core pods/status
 controller replicaset-controller
   read,update apps replicasets
   update apps replicasets/status
@@ -347,7 +348,7 @@ controller statefulset-controller
   create,delete,get,patch,update core pods
   create,delete,get,list,patch,update,watch apps controllerrevisions
   create,get,list,watch core persistentvolumeclaims
-  delete,update core persistentvolumeclaims
+  delete,patch,update core persistentvolumeclaims
   update core pods/finalizers
   events
 controller ttl-controller
@@ -361,11 +362,11 @@ controller certificate-controller
   create authorization.k8s.io subjectaccessreviews
   events
 controller pvc-protection-controller
-  read,update core persistentvolumeclaims
+  read,patch,update core persistentvolumeclaims
   read core pods
   events
 controller pv-protection-controller
-  read,update core persistentvolumes
+  read,patch,update core persistentvolumes
   events
 controller volumeattributesclass-protection-controller
   read core persistentvolumeclaims
@@ -382,6 +383,10 @@ controller validatingadmissionpolicy-status-controller
   read admissionregistration.k8s.io validatingadmissionpolicies
   get,patch,update admissionregistration.k8s.io validatingadmissionpolicies/status
   events
+controller local-path-provisioner
+  create,patch core persistentvolumes
+  patch core persistentvolumeclaims
+  create storage.k8s.io storageclasses
 controller legacy-service-account-token-cleaner
   get core configmaps kube-apiserver-legacy-service-account-token-tracking
   delete,patch core secrets

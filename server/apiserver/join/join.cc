@@ -75,7 +75,7 @@ Task<Result<>> Join::claim_name(std::string node, std::string secret) {
       co_return base::forbidden("nodes", node, "this name belongs to another host (its node secret differs). Delete the Node object if that host is gone, or join with another --node-name");
     }
     Call call;
-    call.user = std::make_shared<const UserInfo>(UserInfo::controller("join"));
+    call.user = std::make_shared<const UserInfo>(UserInfo::apiserver());
     call.field_manager = "join";
     value made = object{{"apiVersion", "v1"}, {"kind", "Secret"}, {"metadata", object{{"name", name}, {"namespace", "kube-system"}}}, {"type", "appliance.dev/node-password"},
                         {"data", object{{"hash", base::base64_encode(hash)}}}};

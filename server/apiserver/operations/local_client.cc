@@ -57,9 +57,8 @@ class LocalWatch final : public api::Watch {
 
 class LocalClient final : public api::Client {
  public:
-  LocalClient(Operations& operations, UserInfo identity) : operations_(operations), user_(std::make_shared<const UserInfo>(std::move(identity))) {
-    manager_ = user_->name.substr(user_->name.rfind(':') + 1);
-  }
+  LocalClient(Operations& operations, UserInfo identity, std::string manager, audit::Auditor* auditor)
+      : operations_(operations), user_(std::make_shared<const UserInfo>(std::move(identity))), manager_(std::move(manager)), auditor_(auditor) {}
 
   Task<Result<Bytes>> get(Resource resource, ObjectKey key, std::string subresource) override {
     CO_TRY(Target t, co_await target("get", std::move(resource), std::move(key), std::move(subresource)));
@@ -101,36 +100,100 @@ class LocalClient final : public api::Client {
   Task<Result<Bytes>> create(Resource resource, ObjectKey key, std::string body, api::WriteOptions options) override {
     // A name in the key is part of the address only for subresources; otherwise the body names the object.
     if (options.subresource.empty()) key.name.clear();
-    CO_TRY(Target t, co_await target("create", std::move(resource), std::move(key), options.subresource));
-    Call call = call_of(options);
-    co_return body_of(co_await operations_.create(std::move(t), call, Body{std::move(body)}));
+    return write({"create", std::move(resource), std::move(key), std::move(options), Body{std::move(body)}, {}, {}});
   }
 
   Task<Result<Bytes>> update(Resource resource, ObjectKey key, std::string body, api::WriteOptions options) override {
-    CO_TRY(Target t, co_await target("update", std::move(resource), std::move(key), options.subresource));
-    Call call = call_of(options);
-    co_return body_of(co_await operations_.update(std::move(t), call, Body{std::move(body)}));
+    return write({"update", std::move(resource), std::move(key), std::move(options), Body{std::move(body)}, {}, {}});
   }
 
   Task<Result<Bytes>> patch(Resource resource, ObjectKey key, api::PatchType type, std::string body, api::WriteOptions options) override {
-    CO_TRY(Target t, co_await target("patch", std::move(resource), std::move(key), options.subresource));
-    Call call = call_of(options);
     Body b{std::move(body), type == api::PatchType::apply ? Body::Form::yaml : Body::Form::json};
-    co_return body_of(co_await operations_.patch(std::move(t), call, type, std::move(b)));
+    return write({"patch", std::move(resource), std::move(key), std::move(options), std::move(b), type, {}});
   }
 
   Task<Result<Bytes>> remove(Resource resource, ObjectKey key, api::DeleteOptions options) override {
-    CO_TRY(Target t, co_await target("delete", std::move(resource), std::move(key), {}));
-    Call call = call_of({});
     DeleteRequest request;
     request.grace_seconds = options.grace_period_seconds;
     request.propagation = std::move(options.propagation_policy);
     request.uid = std::move(options.uid);
     request.resource_version = std::move(options.resource_version);
-    co_return body_of(co_await operations_.remove(std::move(t), call, std::move(request)));
+    return write({"delete", std::move(resource), std::move(key), {}, {}, {}, std::move(request)});
   }
 
  private:
+  struct Write {
+    std::string verb;
+    Resource resource;
+    ObjectKey key;
+    api::WriteOptions options;
+    Body body;
+    api::PatchType type;
+    DeleteRequest removal;
+  };
+
+  Task<Result<Bytes>> write(Write w) {
+    audit::Decision decision;
+    if (auditor_)
+      decision = auditor_->decide({*user_, w.verb, true, w.resource.group, w.resource.resource, w.options.subresource, w.key.ns, w.key.name, {}});
+    if (decision.level == audit::Level::none) {
+      Call call = call_of(w.options);
+      co_return body_of(co_await carry_out(std::move(w), call));
+    }
+    audit::Event e;
+    e.level = decision.level;
+    e.received = base::WallClock::now();
+    Write described{w.verb, w.resource, w.key, w.options, {}, {}, {}};
+    if (decision.level >= audit::Level::request) described.body = w.body;
+    Call call = call_of(w.options);
+    Result<Reply> reply = co_await carry_out(std::move(w), call);
+    if (!(decision.omitted & audit::kComplete)) write_event(e, decision, described, call, reply);
+    co_return body_of(std::move(reply));
+  }
+
+  Task<Result<Reply>> carry_out(Write w, Call& call) {
+    CO_TRY(Target t, co_await target(w.verb, std::move(w.resource), std::move(w.key), w.options.subresource));
+    if (w.verb == "create") co_return co_await operations_.create(std::move(t), call, std::move(w.body));
+    if (w.verb == "update") co_return co_await operations_.update(std::move(t), call, std::move(w.body));
+    if (w.verb == "patch") co_return co_await operations_.patch(std::move(t), call, w.type, std::move(w.body));
+    co_return co_await operations_.remove(std::move(t), call, std::move(w.removal));
+  }
+
+  void write_event(audit::Event& e, const audit::Decision& decision, const Write& w, const Call& call, const Result<Reply>& reply) const {
+    const std::string id = base::uuid4(), place = w.key.ns.empty() ? "" : "/namespaces/" + w.key.ns;
+    const std::string version = w.resource.group.empty() ? "/api/" + w.resource.version : "/apis/" + w.resource.group + "/" + w.resource.version;
+    const std::string uri = version + place + "/" + w.resource.resource + (w.key.name.empty() ? "" : "/" + w.key.name) +
+                            (w.options.subresource.empty() ? "" : "/" + w.options.subresource);
+    auto text = [&](const std::string& object) { return decision.omit_managed_fields ? audit::without_managed_fields(object) : object; };
+    std::string request = text(w.body.text), response;
+    e.id = id;
+    e.uri = uri;
+    e.verb = w.verb;
+    e.source = "127.0.0.1";
+    e.agent = manager_;
+    e.user = user_.get();
+    e.is_resource = true;
+    e.group = w.resource.group;
+    e.version = w.resource.version;
+    e.resource = w.resource.resource;
+    e.subresource = w.options.subresource;
+    e.ns = w.key.ns;
+    e.name = w.key.name;
+    e.at = base::WallClock::now();
+    e.request_object = request;
+    e.annotations = &call.audit;
+    e.status = reply ? reply->status : reply.error().code;
+    e.decision = e.status == 403 ? "forbid" : "allow";
+    if (!reply) {
+      e.reason = reply.error().reason;
+      e.message = reply.error().message;
+    } else if (decision.level == audit::Level::request_response) {
+      response = text(*reply->body);
+      e.response_object = response;
+    }
+    auditor_->write(e);
+  }
+
   static std::string selected_name(const std::string& fields) {
     if (fields.find("metadata.name=") == std::string::npos) return {};
     auto parsed = api::FieldSelector::parse(fields);
@@ -170,11 +233,14 @@ class LocalClient final : public api::Client {
 
   Operations& operations_;
   const UserPtr user_;
-  std::string manager_;
+  const std::string manager_;
+  audit::Auditor* const auditor_;
 };
 
 }  // namespace
 
-std::shared_ptr<api::Client> make_local_client(Operations& operations, UserInfo identity) { return std::make_shared<LocalClient>(operations, std::move(identity)); }
+std::shared_ptr<api::Client> make_local_client(Operations& operations, UserInfo identity, std::string manager, audit::Auditor* auditor) {
+  return std::make_shared<LocalClient>(operations, std::move(identity), std::move(manager), auditor);
+}
 
 }  // namespace server

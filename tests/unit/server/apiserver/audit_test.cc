@@ -159,6 +159,9 @@ TEST_CASE("the audit log tells who did what, and secrets only as the policy says
     Http nobody(c);
     CHECK((co_await nobody.get(maps, {{"Authorization", "Bearer x"}})).status == 401);
     CHECK((co_await root.get("/readyz")).status == 200);
+    auto inside = c.api.controller_client("namespace-controller");
+    CHECK_FALSE((co_await inside->create(api::Resource{"", "v1", "configmaps"}, {"default", {}}, configmap("b"))));
+    CHECK((co_await inside->remove(api::Resource{"", "v1", "configmaps"}, {"default", "a"})));
     auto metrics = (co_await root.get("/metrics")).body;
     CHECK(metrics.find("apiserver_audit_event_total ") != std::string::npos);
   }, true, {.server = [](server::ApiServerOptions& o) {
@@ -200,6 +203,13 @@ TEST_CASE("the audit log tells who did what, and secrets only as the policy says
   CHECK_FALSE(find([](const value& v) { return text(v, "verb") == "watch" && text(v, "stage") == "ResponseComplete"; }).is_null());
   CHECK_FALSE(find([](const value& v) { return base::get_int(v, "responseStatus.code") == 401; }).is_null());
   CHECK(find([](const value& v) { return text(v, "requestURI") == "/readyz"; }).is_null());
+  auto by_controller = [&](std::string_view verb) {
+    return find([&](const value& v) { return text(v, "user.username") == "system:serviceaccount:kube-system:namespace-controller" && text(v, "verb") == verb; });
+  };
+  CHECK(base::get_int(by_controller("create"), "responseStatus.code") == 403);
+  CHECK(base::get_int(by_controller("delete"), "responseStatus.code") == 200);
+  CHECK(text(by_controller("delete"), "requestURI") == "/api/v1/namespaces/default/configmaps/a");
+  CHECK(text(by_controller("delete"), "userAgent") == "kube-controller-manager");
   (void)base::remove_all(folder);
 }
 

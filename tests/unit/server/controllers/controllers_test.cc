@@ -86,7 +86,7 @@ void with_controllers(Body body, server::ControllerOptions options = {}) {
   ready.status = "True";
   n.status.conditions.push_back(ready);
   client.put(n);
-  server::Controllers controllers(runtime, client, std::move(options));
+  server::Controllers controllers(runtime, [&](const std::string&) { return std::shared_ptr<api::Client>(std::shared_ptr<void>(), &client); }, std::move(options));
   base::run_to_end(runtime, [](FakeClient& c, server::Controllers& k, Body& b) -> base::Task<> {
     k.start();
     co_await b(c);

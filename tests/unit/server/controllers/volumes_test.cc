@@ -48,7 +48,7 @@ void with_controllers(Body body) {
   base::Runtime runtime(2);
   FakeClient client;
   client.put(node("n1"));
-  server::Controllers controllers(runtime, client, {});
+  server::Controllers controllers(runtime, [&](const std::string&) { return std::shared_ptr<api::Client>(std::shared_ptr<void>(), &client); }, {});
   base::run_to_end(runtime, [](FakeClient& c, server::Controllers& k, Body& b) -> base::Task<> {
     k.start();
     co_await b(c);

@@ -18,8 +18,7 @@ void with_controllers(std::function<Task<>(Cluster)> f) {
     server::ControllerOptions options;
     options.root_ca_pem = c.api.ca_pem();
     options.secret_token = [&](const std::string& ns, const std::string& account, const std::string& uid, const std::string& secret) { return c.api.secret_token(ns, account, uid, secret); };
-    auto client = c.api.client(server::UserInfo::controller("controllers"));
-    server::Controllers controllers(c.runtime, *client, std::move(options));
+    server::Controllers controllers(c.runtime, [&](std::string account) { return c.api.controller_client(std::move(account)); }, std::move(options));
     controllers.start();
     co_await f(c);
     co_await controllers.stop();

@@ -107,9 +107,8 @@ void with_world(std::function<Task<>(World&)> body) {
     World w{c.admin};
     server::ControllerOptions options;
     options.root_ca_pem = c.api.ca_pem();
-    auto controllers_client = c.api.client(server::UserInfo::controller("controllers"));
-    auto scheduler_client = c.api.client(server::UserInfo::controller("scheduler"));
-    server::Controllers controllers(c.runtime, *controllers_client, std::move(options));
+    auto scheduler_client = c.api.client(server::UserInfo::component("system:kube-scheduler"));
+    server::Controllers controllers(c.runtime, [&](std::string account) { return c.api.controller_client(std::move(account)); }, std::move(options));
     server::Scheduler scheduler(c.runtime, *scheduler_client);
     controllers.start();
     scheduler.start();
