@@ -57,8 +57,9 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
   Task<> serve() override {
     auto self = shared_from_this();
     for (;;) {
-      idle_ = true;
-      if (finishing_) break;
+      // A request that has begun to arrive is answered.
+      idle_ = buffer.empty();
+      if (finishing_ && idle_) break;
       Received received = co_await receive_head();
       if (received == Received::nothing) {
         // Idle for longer: no buffers are held, and only this frame.
@@ -90,7 +91,7 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
         co_await response.end();
       }
       if (phase == Phase::upgraded || phase == Phase::broken || watching) break;
-      if (!keep_alive || finishing_) {
+      if (!keep_alive || (finishing_ && buffer.empty())) {
         co_await linger();
         break;
       }
@@ -166,7 +167,8 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
     if (length) fmt::format_to(std::back_inserter(head_text), "Content-Length: {}\r\n", *length);
     if (in_chunks) head_text += "Transfer-Encoding: chunked\r\n";
     if (phase != Phase::upgraded) {
-      if (!keep_alive || finishing_) head_text += "Connection: close\r\n";
+      if (finishing_) keep_alive = false;
+      if (!keep_alive) head_text += "Connection: close\r\n";
       else if (minor == 0) head_text += "Connection: keep-alive\r\n";
     }
     head_text += "\r\n";

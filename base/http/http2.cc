@@ -25,6 +25,8 @@ constexpr int32_t kConnectionWindow = 1 << 20;
 constexpr size_t kReadBuffer = 16 * 1024;
 constexpr Duration kShortIdle = 1s;           // until the read buffer is given back
 constexpr Duration kLeave = 1s;               // for the client to close after the last frame
+constexpr Duration kSeeOff = 5s;              // for the client to read a response that came before its request's end
+constexpr size_t kDrain = 256 * 1024;         // and what it may send meanwhile
 constexpr size_t kGather = 256 * 1024;        // what is given to the socket at once, in bytes
 constexpr size_t kPieces = 512;               // and in pieces
 constexpr ssize_t kFrame = 16 * 1024 - 9;     // a frame fills a TLS record
@@ -131,6 +133,7 @@ struct Http2Callbacks {
     Http2Exchange* e = exchange(s, id);
     if (!e || e->discard) {
       nghttp2_session_consume(s, id, n);
+      if (e && (e->discarded += n) > kDrain) e->changed.notify();
       return 0;
     }
     if (e->in_used > 0 && e->in_used * 2 >= e->in.size()) {
@@ -153,10 +156,11 @@ struct Http2Callbacks {
   static int frame_sent(nghttp2_session* s, const nghttp2_frame* frame, void* user) {
     Http2Connection& c = of(user);
     if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code != NGHTTP2_NO_ERROR) c.charge(c.resets_);
-    // A request that goes on after its response is asked to stop; that is nobody's fault.
     if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0)
-      if (Http2Exchange* e = exchange(s, frame->hd.stream_id); e && !e->in_ended)
-        nghttp2_submit_rst_stream(s, NGHTTP2_FLAG_NONE, e->id, NGHTTP2_NO_ERROR);
+      if (Http2Exchange* e = exchange(s, frame->hd.stream_id)) {
+        e->out_ended = true;
+        if (e->dismissed && !e->in_ended) nghttp2_submit_rst_stream(s, NGHTTP2_FLAG_NONE, e->id, NGHTTP2_NO_ERROR);
+      }
     return 0;
   }
 
@@ -301,6 +305,7 @@ void Http2Connection::abandon() {
 void Http2Connection::finish() {
   finishing_ = true;
   if (!session) return;
+  for (auto& [id, e] : exchanges_) e->changed.notify();
   nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session), NGHTTP2_NO_ERROR, nullptr, 0);
   kick();
 }
@@ -480,6 +485,25 @@ void Http2Connection::start(Http2ExchangePtr e) {
 }
 
 Task<> Http2Connection::run(Http2ExchangePtr e) {
+  co_await answer(e);
+  if (e->phase == Http2Exchange::Phase::done) co_await see_off(e);
+}
+
+// A request that goes on after its response is asked to stop, in a while; that is nobody's fault.
+Task<> Http2Connection::see_off(Http2ExchangePtr e) {
+  drop_body(*e);
+  const TimePoint deadline = Clock::now() + kSeeOff;
+  for (bool in_time = true; in_time;) {
+    uint64_t seen = e->changed.version();
+    if (e->closed || e->in_ended) co_return;
+    if (finishing_ || e->discarded > kDrain) break;
+    in_time = co_await e->changed.wait(seen, deadline);
+  }
+  e->dismissed = true;
+  if (e->out_ended) reset(*e, NGHTTP2_NO_ERROR);
+}
+
+Task<> Http2Connection::answer(Http2ExchangePtr e) {
   if (e->refusal) {
     std::string why = e->refusal->message + "\n";
     e->response.status = e->refusal->code;

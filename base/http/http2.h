@@ -4,6 +4,9 @@
 // Bounds: Limits::streams at a time, and twice as many handlers when the client resets streams meanwhile; 64 KiB of unread body a stream and 1 MiB
 // a connection, which are the windows; a handler's output stays in its own buffers until the client's window takes it. Resets of either side,
 // pings, settings and frames without content draw on a budget that fills up with time; who exhausts it is sent away (ENHANCE_YOUR_CALM).
+//
+// A response may end before its request does. The client then has 5 s and 256 KiB to take notice before RST_STREAM with NO_ERROR (RFC 9113 part 8.1):
+// curl and others forget a response that they read together with its reset while they upload.
 #pragma once
 
 #include <nghttp2/nghttp2.h>
@@ -73,6 +76,7 @@ struct Http2Exchange {
   size_t in_used = 0;    // of `in`
   bool in_ended = false;
   bool discard = false;  // nobody will read the body
+  size_t discarded = 0;  // bytes
   bool expect_continue = false;
 
   // The response. `out` is the handler's, which waits until all is sent, or of `kept` where it is small.
@@ -84,6 +88,8 @@ struct Http2Exchange {
   size_t out_left = 0;
   bool out_last = false;   // nothing comes after `out`
   bool in_flight = false;  // the socket is being given views of `out`
+  bool out_ended = false;  // the frame that ends the response has gone
+  bool dismissed = false;  // after that frame the client is asked to stop sending
   TimePoint progress;      // when the client last took some of it
 
   bool bodiless() const { return request.method == "HEAD" || response.status == 204 || response.status == 304 || response.status < 200; }
@@ -130,6 +136,8 @@ class Http2Connection final : public Connection, public std::enable_shared_from_
   Task<> read_frames();
   Task<> write_frames();
   Task<> run(Http2ExchangePtr e);
+  Task<> answer(Http2ExchangePtr e);
+  Task<> see_off(Http2ExchangePtr e);
   Task<> take_leave();
   void abandon();
   bool gather();

@@ -16,8 +16,10 @@ namespace {
 struct Answer {
   std::map<std::string, std::string> fields;
   std::string body;
-  bool ended = false;
-  uint32_t reset = 0;  // code, when closed by a reset
+  bool whole = false;    // its last frame has come; the request may go on
+  bool ended = false;    // both ways
+  uint32_t reset = 0;    // code, when closed by a reset
+  bool stopped = false;  // a reset has come
   int informational = 0;
 };
 
@@ -49,7 +51,13 @@ class Peer {
       return 0;
     });
     nghttp2_session_callbacks_set_on_frame_recv_callback(k, [](nghttp2_session*, const nghttp2_frame* f, void* u) {
-      if (f->hd.type == NGHTTP2_GOAWAY) static_cast<Peer*>(u)->goaway = static_cast<int>(f->goaway.error_code);
+      Peer& p = *static_cast<Peer*>(u);
+      if (f->hd.type == NGHTTP2_GOAWAY) {
+        p.goaway = static_cast<int>(f->goaway.error_code);
+        p.last_served = f->goaway.last_stream_id;
+      }
+      if (f->hd.type == NGHTTP2_RST_STREAM) p.answers[f->hd.stream_id].stopped = true;
+      if ((f->hd.type == NGHTTP2_HEADERS || f->hd.type == NGHTTP2_DATA) && (f->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) p.answers[f->hd.stream_id].whole = true;
       return 0;
     });
     nghttp2_option* o = nullptr;
@@ -63,25 +71,33 @@ class Peer {
   }
   ~Peer() { nghttp2_session_del(session); }
 
-  int32_t ask(std::string method, std::string path, std::vector<std::pair<std::string, std::string>> more = {}, std::optional<std::string> with_body = {}) {
+  int32_t ask(std::string method, std::string path, std::vector<std::pair<std::string, std::string>> more = {}, std::optional<std::string> with_body = {},
+              bool whole_body = true) {
     std::vector<std::pair<std::string, std::string>> all = {{":method", method}, {":path", path}, {":scheme", "https"}, {":authority", "host.test"}};
     all.insert(all.end(), more.begin(), more.end());
     std::vector<nghttp2_nv> nv;
     for (auto& [n, v] : all) nv.push_back({reinterpret_cast<uint8_t*>(n.data()), reinterpret_cast<uint8_t*>(v.data()), n.size(), v.size(), NGHTTP2_NV_FLAG_NONE});
     nghttp2_data_provider p{};
     if (with_body) {
-      bodies.push_back(std::make_unique<std::string>(std::move(*with_body)));
+      bodies.push_back(std::make_unique<Upload>(std::move(*with_body), whole_body));
       p.source.ptr = bodies.back().get();
       p.read_callback = [](nghttp2_session*, int32_t, uint8_t* into, size_t room, uint32_t* flags, nghttp2_data_source* s, void*) -> ssize_t {
-        auto& left = *static_cast<std::string*>(s->ptr);
+        auto& [left, last] = *static_cast<Upload*>(s->ptr);
+        if (left.empty() && !last) return NGHTTP2_ERR_DEFERRED;
         size_t n = std::min(room, left.size());
         std::copy_n(left.data(), n, into);
         left.erase(0, n);
-        if (left.empty()) *flags |= NGHTTP2_DATA_FLAG_EOF;
+        if (left.empty() && last) *flags |= NGHTTP2_DATA_FLAG_EOF;
         return static_cast<ssize_t>(n);
       };
     }
     return nghttp2_submit_request(session, nullptr, nv.data(), nv.size(), with_body ? &p : nullptr, nullptr);
+  }
+
+  // The rest of the body of the last request.
+  void finish_body(int32_t id, std::string rest) {
+    *bodies.back() = {std::move(rest), true};
+    nghttp2_session_resume_data(session, id);
   }
 
   Task<bool> flush() {
@@ -106,8 +122,10 @@ class Peer {
   }
 
   Task<> until_ended(int32_t id) {
-    while (!answers[id].ended) {
-      bool goes_on = co_await step();
+    for (;;) {
+      bool goes_on = co_await flush();  // which may end it
+      if (answers[id].ended || !goes_on) co_return;
+      goes_on = co_await step();
       if (!goes_on) co_return;
     }
   }
@@ -144,8 +162,13 @@ class Peer {
   std::unique_ptr<Stream> ours;
   nghttp2_session* session = nullptr;
   std::map<int32_t, Answer> answers;
-  std::vector<std::unique_ptr<std::string>> bodies;
+  struct Upload {
+    std::string left;
+    bool last;
+  };
+  std::vector<std::unique_ptr<Upload>> bodies;
   int goaway = -1;
+  int32_t last_served = -1;
   bool ended = false;
 };
 
@@ -229,6 +252,69 @@ TEST_CASE("an HTTP/2 body past the limit is 413, before it is sent when its leng
         CHECK(p.answers[fits].fields[":status"] == "200");
       },
       echo);
+}
+
+TEST_CASE("an HTTP/2 response before the end of its request is read before anything resets the stream") {
+  auto at_once = [](Request& q, Response& r) -> Task<> {
+    r.status = 504;
+    if (q.path == "/streamed") {
+      co_await r.begin();
+      co_await r.write("too late");
+      co_await r.end();
+    } else {
+      co_await r.send("too late");
+    }
+  };
+  for (std::string path : {"/whole", "/streamed"}) {
+    with_peer(
+        [&](Peer& p) -> Task<> {
+          const std::string part(100000, 'x');
+          int32_t id = p.ask("POST", path, {}, part, false);
+          while (!p.answers[id].whole) {
+            bool goes_on = co_await p.step();
+            REQUIRE(goes_on);
+          }
+          CHECK(p.answers[id].fields[":status"] == "504");
+          CHECK(p.answers[id].body == "too late");
+          // Another request passes meanwhile, and nothing has come that would make a client forget the answer.
+          int32_t other = p.ask("GET", path);
+          co_await p.until_ended(other);
+          CHECK_FALSE(p.answers[id].stopped);
+          p.finish_body(id, part);
+          co_await p.until_ended(id);
+          CHECK(p.answers[id].ended);
+          CHECK_FALSE(p.answers[id].stopped);
+          // Who goes on for long is asked to stop, without error.
+          int32_t endless = p.ask("POST", path, {}, std::string(2 << 20, 'x'), false);
+          co_await p.until_ended(endless);
+          CHECK(p.answers[endless].whole);
+          CHECK(p.answers[endless].stopped);
+          CHECK(p.answers[endless].reset == NGHTTP2_NO_ERROR);
+          int32_t after = p.ask("GET", path);
+          co_await p.until_ended(after);
+          CHECK(p.answers[after].body == "too late");
+        },
+        at_once);
+  }
+}
+
+TEST_CASE("a server that stops does not wait for an HTTP/2 upload it has answered") {
+  with_peer(
+      [](Peer& p) -> Task<> {
+        int32_t id = p.ask("POST", "/", {}, "begun", false);
+        while (!p.answers[id].whole) {
+          bool goes_on = co_await p.step();
+          REQUIRE(goes_on);
+        }
+        auto begin = Clock::now();
+        post(p.strand, [server = p.server] { server->finish(); });
+        co_await p.until_closed();
+        CHECK(p.answers[id].stopped);
+        CHECK(p.answers[id].reset == NGHTTP2_NO_ERROR);
+        CHECK(p.goaway == NGHTTP2_NO_ERROR);
+        CHECK(Clock::now() - begin < 4s);
+      },
+      [](Request&, Response& r) -> Task<> { co_await r.send("ok"); });
 }
 
 TEST_CASE("an HTTP/2 watch streams while other requests pass, and ends when the client resets it") {
@@ -371,7 +457,9 @@ TEST_CASE("malformed HTTP/2 requests are refused") {
 
 TEST_CASE("finishing an HTTP/2 connection says so, lets requests end and takes no more") {
   auto go = std::make_shared<Event>();
-  auto handler = [go](Request&, Response& r) -> Task<> {
+  auto handled = std::make_shared<std::atomic<int>>(0);
+  auto handler = [go, handled](Request&, Response& r) -> Task<> {
+    ++*handled;
     uint64_t seen = go->version();
     co_await r.begin();
     co_await r.write("begun ");
@@ -379,7 +467,7 @@ TEST_CASE("finishing an HTTP/2 connection says so, lets requests end and takes n
     co_await r.write("done");
   };
   with_peer(
-      [go](Peer& p) -> Task<> {
+      [go, handled](Peer& p) -> Task<> {
         int32_t id = p.ask("GET", "/");
         while (p.answers[id].body.empty()) {
           bool goes_on = co_await p.step();
@@ -391,10 +479,14 @@ TEST_CASE("finishing an HTTP/2 connection says so, lets requests end and takes n
           REQUIRE(goes_on);
         }
         CHECK(p.goaway == NGHTTP2_NO_ERROR);
+        CHECK(p.last_served == id);  // what comes after it may be asked elsewhere
+        co_await p.ours->write(frame(1, 5, static_cast<uint32_t>(id) + 2, request_block()));
         go->notify();
         co_await p.until_closed();
         CHECK(p.answers[id].ended);
         CHECK(p.answers[id].body == "begun done");
+        CHECK_FALSE(p.answers.contains(id + 2));
+        CHECK(*handled == 1);
       },
       handler);
 }

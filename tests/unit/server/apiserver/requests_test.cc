@@ -69,6 +69,66 @@ TEST_CASE("health tells its checks in Kubernetes' form") {
   }, true);
 }
 
+TEST_CASE("a server that stops finishes the requests it has, sends new ones elsewhere and ends watches") {
+  with_cluster([](Cluster c) -> Task<> {
+    auto tls = client_tls(c, certificate(c, "root", {"system:masters"}));
+    auto dial = [](Cluster cluster, base::http::TlsContextPtr context) -> Task<std::unique_ptr<base::http::Stream>> {
+      auto tcp = co_await base::http::connect_tcp("127.0.0.1", cluster.api.port());
+      REQUIRE(tcp);
+      auto secured = co_await base::http::tls_connect(std::move(*tcp), std::move(context), "127.0.0.1");
+      REQUIRE(secured);
+      (*secured)->set_read_deadline(base::Clock::now() + 20s);
+      co_return std::move(*secured);
+    };
+    auto rest = [](base::http::Stream& s) -> Task<std::string> {
+      std::string out;
+      char some[4096];
+      for (;;) {
+        auto n = co_await s.read(some);
+        if (!n || *n == 0) co_return out;
+        out.append(some, *n);
+      }
+    };
+    auto idle = co_await dial(c, tls);
+    auto watch = co_await dial(c, tls);
+    auto upload = co_await dial(c, tls);
+    auto late = co_await dial(c, tls);
+    CHECK((co_await watch->write("GET /api/v1/namespaces/default/configmaps?watch=true HTTP/1.1\r\nHost: x\r\n\r\n")));
+    const std::string object = configmap("in-flight");
+    CHECK((co_await upload->write("POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: " +
+                                  std::to_string(object.size()) + "\r\n\r\n")));
+    char some[4096];
+    auto go_on = co_await upload->read(some);
+    REQUIRE(go_on);
+    CHECK(std::string_view(some, *go_on).starts_with("HTTP/1.1 100 "));  // its handler runs
+    // One request, and the beginning of another.
+    CHECK((co_await late->write("GET /version HTTP/1.1\r\nHost: x\r\n\r\nGET /version HTTP/1.1\r\nHost:")));
+    auto first = co_await late->read(some);
+    REQUIRE(first);
+    CHECK(std::string_view(some, *first).starts_with("HTTP/1.1 200 "));
+    auto begun = co_await watch->read(some);
+    REQUIRE(begun);
+    base::Tasks tasks(c.runtime);
+    tasks.spawn("stop", [](Cluster cluster) -> Task<> { co_await cluster.api.stop(); }(c));
+    CHECK((co_await rest(*watch)).ends_with("0\r\n\r\n"));  // from here on the server stops
+    CHECK((co_await rest(*idle)).empty());
+    CHECK((co_await late->write(" x\r\n\r\n")));
+    std::string answer = co_await rest(*late);
+    CHECK(answer.starts_with("HTTP/1.1 503 "));
+    CHECK(answer.find("\r\nRetry-After: 1\r\n") != std::string::npos);
+    CHECK(answer.find("\r\nConnection: close\r\n") != std::string::npos);
+    CHECK(answer.find("\"reason\":\"ServiceUnavailable\"") != std::string::npos);
+    CHECK_FALSE((co_await base::http::connect_tcp("127.0.0.1", c.api.port())));
+    CHECK(tasks.running() == 1);  // for the request that came before
+    CHECK((co_await upload->write(object)));
+    answer = co_await rest(*upload);
+    CHECK(answer.starts_with("HTTP/1.1 201 "));
+    CHECK((co_await c.admin->get(configmaps, {"default", "in-flight"})));
+    while (tasks.running() > 0) co_await base::sleep_for(1ms);
+    co_await tasks.stop();
+  }, true);
+}
+
 TEST_CASE("metrics have the names dashboards ask for, and clients make up no series") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
