@@ -41,6 +41,7 @@ base::Result<> complete(Options& o) {
   o.node_ip_found = o.node_ip.empty();
   if (o.node_ip_found) o.node_ip = default_address();
   if (o.node_ip.empty()) return base::bad_request("this host has no default route to take an address from; name one with --node-ip");
+  o.advertise_found = o.node_ip_found && o.advertise_address.empty();
   if (o.advertise_address.empty()) o.advertise_address = o.node_ip;
   return {};
 }

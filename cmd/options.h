@@ -16,7 +16,7 @@ struct Options {
   std::string run_dir = "/run/appliance";
   std::string node_name;
   std::string node_ip;
-  bool node_ip_found = false;  // taken from the host: it may change
+  bool node_ip_found = false, advertise_found = false;  // taken from the host: they may change
   std::string bind_address = "0.0.0.0";
   int https_listen_port = 6443;
   std::string advertise_address;

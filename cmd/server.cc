@@ -20,6 +20,7 @@
 #include "cmd/options.h"
 #include "cmd/pid_file.h"
 #include "datastore/sqlite/sqlite_store.h"
+#include "network/overlay.h"
 #include "server/apiserver/admission/all.h"
 #include "server/apiserver/apiserver.h"
 #include "server/controllers/all.h"
@@ -168,6 +169,10 @@ class ServerProcess {
       CO_CHECK_OK(co_await node_->start());
       api_->attach_node(options_.node_name, [this] { return node_->agent().dial(); });
     }
+    if (options_.advertise_found)
+      addresses_ = std::make_unique<network::AddressMonitor>([this] {
+        if (std::string now = default_address(); !now.empty()) api_->advertise(std::move(now));
+      });
     co_return Result<>{};
   }
 
@@ -180,6 +185,7 @@ class ServerProcess {
   }
 
   Task<> stop() {
+    addresses_.reset();
     if (api_) api_->begin_shutdown();
     if (node_) co_await node_->stop();
     if (api_) api_->attach_node(options_.node_name, nullptr);
@@ -195,6 +201,7 @@ class ServerProcess {
   base::Event stop_requested_;
   std::unique_ptr<datastore::SqliteStore> store_;
   std::unique_ptr<server::ApiServer> api_;
+  std::unique_ptr<network::AddressMonitor> addresses_;  // none when the address was given
   std::shared_ptr<api::Client> scheduler_client_, manifests_client_;
   std::unique_ptr<server::Controllers> controllers_;
   std::atomic<const server::Controllers*> running_controllers_{nullptr};

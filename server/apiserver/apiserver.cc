@@ -58,6 +58,7 @@ struct ApiServer::Impl {
       : runtime(r),
         store(s),
         options(std::move(o)),
+        address(options.advertise_address),
         rbac(store),
         authorizer(store, rbac),
         strategies(make_strategies(options)),
@@ -75,7 +76,8 @@ struct ApiServer::Impl {
 
   base::Runtime& runtime;
   datastore::Store& store;
-  ApiServerOptions options;
+  const ApiServerOptions options;
+  AdvertisedAddress address;
   Rbac rbac;
   Authorizer authorizer;
   Strategies strategies;
@@ -104,6 +106,7 @@ struct ApiServer::Impl {
   std::unique_ptr<base::http::Server> http;
   std::atomic<Front*> door{nullptr};  // set when everything behind it is there
   uint16_t port = 0;
+  base::Event moved;  // `address` has changed
 
   pki::ServerNames names() const {
     pki::ServerNames out;
@@ -117,12 +120,12 @@ struct ApiServer::Impl {
       if (std::find(list.begin(), list.end(), name) == list.end()) list.push_back(name);
     };
     add(options.node_name);
-    add(options.advertise_address);
+    add(address.host());
     add(options.bind_address);
     for (const std::string& san : options.tls_san) add(san);
     // Bound to every address: reached by each of the host's own as they are at start. Requests never add one.
     if (options.bind_address == "0.0.0.0" || options.bind_address == "::")
-      for (const std::string& address : own_addresses()) add(address);
+      for (const std::string& own : own_addresses()) add(own);
     return out;
   }
 
@@ -136,21 +139,32 @@ struct ApiServer::Impl {
     return base::http::make_server_context(tls);
   }
 
-  // Certificates that near their end are replaced while running.
-  static Task<> renew(Impl& self) {
+  // Certificates that near their end are replaced while running, and so is what says where this server is when its host's address changes.
+  static Task<> renew(Impl& self, uint64_t seen) {
     for (;;) {
-      co_await base::sleep_for(12h);
-      auto names = self.names();
-      std::string directory = self.tls_directory();
-      auto fresh = co_await base::offload([directory, names] { return pki::load_or_make(directory, names); });
-      if (!fresh) {
-        base::log::error("pki", "renewing certificates: {}", fresh.error().message);
-        continue;
+      const bool moved = co_await self.moved.wait(seen, base::Clock::now() + 12h);
+      seen = self.moved.version();
+      if (auto good = co_await renew_certificates(self); !good) base::log::error("pki", "renewing certificates: {}", good.error().message);
+      if (!moved) continue;
+      base::log::info("apiserver", "the server's address is {} now", self.address.host());
+      Result<> written;
+      for (int attempt = 0; attempt < 3; ++attempt) {
+        written = co_await write_own_endpoints(self.store, self.resources, self.address.host(), self.port);
+        if (written || !base::is_conflict(written.error())) break;
       }
-      if (fresh->server.certificate_pem == self.pki.server.certificate_pem || !self.http) continue;
-      self.pki.server = fresh->server;
-      if (auto context = self.tls_context()) self.http->set_tls(*context);
+      if (!written) base::log::error("apiserver", "the endpoints of the kubernetes service: {}", written.error().message);
     }
+  }
+
+  static Task<Result<>> renew_certificates(Impl& self) {
+    auto names = self.names();
+    std::string directory = self.tls_directory();
+    CO_TRY(auto fresh, co_await base::offload([directory, names] { return pki::load_or_make(directory, names); }));
+    if (fresh.server.certificate_pem == self.pki.server.certificate_pem || !self.http) co_return Result<>{};
+    self.pki.server = fresh.server;
+    CO_TRY(auto context, self.tls_context());
+    self.http->set_tls(std::move(context));
+    co_return Result<>{};
   }
 
   // Keys of ServiceAccount tokens that somebody rotates, adds or removes count at once.
@@ -177,7 +191,7 @@ struct ApiServer::Impl {
   }
 
   void assemble() {
-    const std::string address = fmt::format("{}:{}", options.advertise_address, port);
+    address.set_port(port);
     operations = std::make_unique<Operations>(registry, authorizer, *authenticator, *tokens);
     discovery = std::make_unique<Discovery>(resources, address);
     openapi = std::make_unique<OpenApiDocuments>(server_version());
@@ -185,7 +199,7 @@ struct ApiServer::Impl {
     connect = std::make_unique<Connect>(registry, streams);
     usage = std::make_unique<ResourceMetrics>(registry, streams);
     operations->set_gather([this](const ResourceInfo* r, std::string ns, Selection s) { return usage->gather(r, std::move(ns), {}, std::move(s)); });
-    ClusterFacts facts{{"https://" + address}, options.cluster_cidr, options.service_cidr, options.cluster_dns, options.cluster_domain, server_version(), options.node_name};
+    ClusterFacts facts{address, options.cluster_cidr, options.service_cidr, options.cluster_dns, options.cluster_domain, server_version(), options.node_name};
     join = std::make_unique<Join>(registry, *authenticator, pki.ca, join_tokens, std::move(facts));
     front = std::make_unique<Front>(FrontParts{*operations, *authenticator, authorizer, *tokens, *discovery, *openapi, *resource_handler, *connect, *usage, streams, *join,
                                                pki.ca.certificate_pem, server_version(), flow, auditor.get(), options.keyring.get(),
@@ -237,13 +251,17 @@ Task<Result<>> ApiServer::start() {
   s.tasks.spawn("event-expiry", expire_events(s.store));
   s.signer = std::make_unique<CertificateSigner>(s.store, s.authorizer, controller_client("certificate-controller"), s.pki.ca);
   s.tasks.spawn("csr-signer", s.signer->run());
-  s.tasks.spawn("certificates", Impl::renew(s));
+  s.tasks.spawn("certificates", Impl::renew(s, s.moved.version()));
   s.tasks.spawn("service-account-keys", Impl::follow_keys(s));
   if (s.provider) s.tasks.spawn("oidc", s.provider->follow());
   s.front->set_ready(true);
   s.door = s.front.get();
   if (s.options.listen) base::log::info("apiserver", "listening on {}:{}", s.options.bind_address, s.port);
   co_return Result<>{};
+}
+
+void ApiServer::advertise(std::string address) {
+  if (impl_->address.move_to(std::move(address))) impl_->moved.notify();
 }
 
 void ApiServer::begin_shutdown() {

@@ -73,6 +73,8 @@ class ApiServer {
   ~ApiServer();
 
   Task<Result<>> start();
+  // The host's address has changed: the certificate, the `kubernetes` service and what joining nodes are told follow.
+  void advertise(std::string address);
   // /readyz fails from now on; everything is still served.
   void begin_shutdown();
   // Ends watches, lets requests finish, closes the port. The store stays open.

@@ -92,7 +92,7 @@ class Node:
 
     def start_server(self, *extra):
         self.role = "server"
-        self.arguments = [*self.flags(), "--node-name", self.name, "--node-ip", self.ip, "--write-kubeconfig", str(self.dir / "kubeconfig.yaml"),
+        self.arguments = [*self.flags(), "--node-name", self.name, *(["--node-ip", self.ip] if self.fixed_ip else []), "--write-kubeconfig", str(self.dir / "kubeconfig.yaml"),
                           "--private-registry", str(self.cluster.registries), *extra]
         self.spawn()
 

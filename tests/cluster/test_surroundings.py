@@ -24,6 +24,13 @@ class Surroundings:
     def __init__(self, c):
         self.c = c
 
+    def _move(self, node, address):
+        run("ip", "-n", node.ns, "addr", "add", f"{address}/24", "dev", "eth0")
+        run("ip", "-n", node.ns, "addr", "del", f"{node.ip}/24", "dev", "eth0")
+        run("ip", "-n", node.ns, "addr", "replace", f"{address}/24", "dev", "eth0")
+        run("ip", "-n", node.ns, "route", "replace", "default", "via", "192.168.77.1")
+        node.ip = address
+
     def a_full_disk_refuses_writes_and_recovers_by_itself(self):
         c = self.c
         c.start_registry()
@@ -62,17 +69,28 @@ class Surroundings:
         n2 = c.nodes[1]
         address = lambda: [a["address"] for a in c.get("node", "n2")["status"]["addresses"] if a["type"] == "InternalIP"]
         assert address() == ["192.168.77.12"]
-        run("ip", "-n", n2.ns, "addr", "add", "192.168.77.99/24", "dev", "eth0")
-        run("ip", "-n", n2.ns, "addr", "del", "192.168.77.12/24", "dev", "eth0")
-        run("ip", "-n", n2.ns, "addr", "replace", "192.168.77.99/24", "dev", "eth0")
-        run("ip", "-n", n2.ns, "route", "replace", "default", "via", "192.168.77.1")
-        n2.ip = "192.168.77.99"
+        self._move(n2, "192.168.77.99")
         eventually("the node tells its new address", lambda: address() == ["192.168.77.99"], 60)
         eventually("all nodes are Ready", lambda: c.ready_nodes() == {"n1", "n2"}, 60)
         pod = {p["metadata"]["name"]: p["status"]["podIP"] for p in c.get("pods")["items"]}
         eventually("pods of both nodes reach each other", lambda: c.kubectl(
             "exec", "on-n1", "--", "get", pod["on-n2"], "8080", timeout=10).stdout == "on-n2\n" and c.kubectl(
             "exec", "on-n2", "--", "get", pod["on-n1"], "8080", timeout=10).stdout == "on-n1\n", 60)
+
+    def a_server_with_a_new_address_is_followed(self):
+        c, n1 = self.c, self.c.server
+        ca, old = c.dir / "ca.crt", n1.ip
+        ca.write_text(c.get("configmap", "kube-root-ca.crt")["data"]["ca.crt"])
+        behind = lambda: [e["addresses"] for e in c.get("endpointslice", "kubernetes")["endpoints"]]
+        reached = lambda address: n1.sh("curl", "-sS", "-m", "5", "--cacert", str(ca), f"https://{address}/version", check=False)
+        assert behind() == [[old]]
+        self._move(n1, "192.168.77.98")
+        eventually("the kubernetes service leads to it", lambda: reached("10.43.0.1").returncode == 0, 30)
+        eventually("its certificate holds there", lambda: reached("192.168.77.98:6443").returncode == 0, 30)
+        eventually("the endpoints are its new address", lambda: behind() == [[n1.ip]] and c.get("endpoints", "kubernetes")["subsets"][0]["addresses"] == [{"ip": n1.ip}], 10)
+        self._move(n1, old)
+        eventually("it is back, and so is the agent that knows it by this address", lambda: behind() == [[old]] and c.ready_nodes() == {"n1", "n2"}, 60)
+        eventually("the agent serves logs again", lambda: c.kubectl("logs", "on-n2", check=False).returncode == 0, 30)
 
     def a_host_port_leads_to_the_pod(self):
         for node in self.c.nodes:
@@ -88,7 +106,7 @@ def scenario():
     with Cluster(nodes=2) as c:
         c.server.data.mkdir(parents=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(c.server.data)], check=True)
-        c.nodes[1].fixed_ip = False
+        c.nodes[0].fixed_ip = c.nodes[1].fixed_ip = False
         c.start()
         s = Surroundings(c)
         for name in [n for n in vars(Surroundings) if n[0] != "_"]:

@@ -115,18 +115,7 @@ value address_claim(std::string_view ip, std::string_view ns, std::string_view n
                 {"spec", object{{"parentRef", object{{"resource", "services"}, {"namespace", ns}, {"name", name}}}}}};
 }
 
-void add_services(Batch& batch, const ApiServerOptions& o, const std::string& ip, uint16_t port) {
-  value kubernetes = service("default", "kubernetes", object{{"component", "apiserver"}, {"provider", "kubernetes"}}, ip,
-                             array{object{{"name", "https"}, {"protocol", "TCP"}, {"port", 443}, {"targetPort", port}}});
-  object ready{{"type", "Ready"}, {"status", "True"}, {"reason", ""}, {"message", "Kubernetes Service CIDR is ready"}, {"lastTransitionTime", base::now_rfc3339()}};
-  batch.add(object{{"apiVersion", "networking.k8s.io/v1"},
-                   {"kind", "ServiceCIDR"},
-                   {"metadata", object{{"name", "kubernetes"}}},
-                   {"spec", object{{"cidrs", array{value(o.service_cidr)}}}},
-                   {"status", object{{"conditions", array{std::move(ready)}}}}});
-  batch.add(address_claim(ip, "default", "kubernetes"));
-  batch.ensure(std::move(kubernetes), "spec");
-  const std::string& address = o.advertise_address;
+void add_own_endpoints(Batch& batch, const std::string& address, uint16_t port) {
   batch.ensure(object{{"apiVersion", "v1"},
                       {"kind", "Endpoints"},
                       {"metadata", object{{"name", "kubernetes"}, {"namespace", "default"}, {"labels", object{{"endpointslice.kubernetes.io/skip-mirror", "true"}}}}},
@@ -140,6 +129,20 @@ void add_services(Batch& batch, const ApiServerOptions& o, const std::string& ip
                        {"ports", array{object{{"name", "https"}, {"protocol", "TCP"}, {"port", port}}}}};
   batch.ensure(slice, "endpoints");
   if (batch.store().get(object_key("discovery.k8s.io", "endpointslices", "default", "kubernetes"))) batch.ensure(slice, "ports");
+}
+
+void add_services(Batch& batch, const ApiServerOptions& o, const std::string& ip, uint16_t port) {
+  value kubernetes = service("default", "kubernetes", object{{"component", "apiserver"}, {"provider", "kubernetes"}}, ip,
+                             array{object{{"name", "https"}, {"protocol", "TCP"}, {"port", 443}, {"targetPort", port}}});
+  object ready{{"type", "Ready"}, {"status", "True"}, {"reason", ""}, {"message", "Kubernetes Service CIDR is ready"}, {"lastTransitionTime", base::now_rfc3339()}};
+  batch.add(object{{"apiVersion", "networking.k8s.io/v1"},
+                   {"kind", "ServiceCIDR"},
+                   {"metadata", object{{"name", "kubernetes"}}},
+                   {"spec", object{{"cidrs", array{value(o.service_cidr)}}}},
+                   {"status", object{{"conditions", array{std::move(ready)}}}}});
+  batch.add(address_claim(ip, "default", "kubernetes"));
+  batch.ensure(std::move(kubernetes), "spec");
+  add_own_endpoints(batch, o.advertise_address, port);
   if (o.cluster_dns.empty()) return;
   batch.add(address_claim(o.cluster_dns, "kube-system", "kube-dns"));
   batch.add(service("kube-system", "kube-dns", object{{"k8s-app", "kube-dns"}, {"kubernetes.io/cluster-service", "true"}, {"kubernetes.io/name", "CoreDNS"}}, o.cluster_dns,
@@ -183,6 +186,16 @@ void add_config(Batch& batch, const std::string& ca_pem) {
                "data");
 }
 
+Task<Result<>> write(datastore::Store& store, Batch batch) {
+  std::vector<datastore::Write> writes = batch.take();
+  if (writes.empty()) co_return Result<>{};
+  size_t count = writes.size();
+  auto written = co_await store.write(std::move(writes));
+  if (!written) co_return std::unexpected(std::move(written).error());
+  base::log::info("apiserver", "wrote {} objects of the cluster itself", count);
+  co_return Result<>{};
+}
+
 }  // namespace
 
 Result<std::string> kubernetes_service_ip(const ApiServerOptions& options) {
@@ -199,13 +212,13 @@ Task<Result<>> bootstrap(datastore::Store& store, const Resources& resources, Ap
   add_classes(batch);
   add_flow_objects(batch);
   add_config(batch, ca_pem);
-  std::vector<datastore::Write> writes = batch.take();
-  if (writes.empty()) co_return Result<>{};
-  size_t count = writes.size();
-  auto written = co_await store.write(std::move(writes));
-  if (!written) co_return std::unexpected(std::move(written).error());
-  base::log::info("apiserver", "wrote {} objects of the cluster itself", count);
-  co_return Result<>{};
+  co_return co_await write(store, std::move(batch));
+}
+
+Task<Result<>> write_own_endpoints(datastore::Store& store, const Resources& resources, std::string address, uint16_t port) {
+  Batch batch(store, resources);
+  add_own_endpoints(batch, address, port);
+  co_return co_await write(store, std::move(batch));
 }
 
 }  // namespace server

@@ -11,6 +11,9 @@ namespace server {
 
 Task<Result<>> bootstrap(datastore::Store& store, const Resources& resources, ApiServerOptions options, uint16_t port, std::string ca_pem);
 
+// What stands behind the `kubernetes` service, after the server's address has changed.
+Task<Result<>> write_own_endpoints(datastore::Store& store, const Resources& resources, std::string address, uint16_t port);
+
 // The first address of the service range: that of the `kubernetes` service.
 Result<std::string> kubernetes_service_ip(const ApiServerOptions& options);
 

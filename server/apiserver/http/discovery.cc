@@ -98,7 +98,7 @@ object aggregated_entry(const ResourceInfo& r) {
 
 }  // namespace
 
-Discovery::Discovery(const Resources& resources, const std::string& address) {
+Discovery::Discovery(const Resources& resources, const AdvertisedAddress& address) : address_(address) {
   // Groups in order; versions as the table has them, a higher number first.
   std::vector<std::string> groups = group_order();
   std::map<std::string, std::map<std::string, std::vector<const ResourceInfo*>, std::greater<>>> rows;
@@ -106,8 +106,6 @@ Discovery::Discovery(const Resources& resources, const std::string& address) {
     rows[r.group][r.version].push_back(&r);
     if (std::find(groups.begin(), groups.end(), r.group) == groups.end()) groups.push_back(r.group);
   }
-  array server_addresses{object{{"clientCIDR", "0.0.0.0/0"}, {"serverAddress", address}}};
-  documents_["api"] = base::to_text(object{{"kind", "APIVersions"}, {"versions", array{"v1"}}, {"serverAddressByClientCIDRs", server_addresses}});
   array group_list, aggregated_core, aggregated_groups;
   for (const std::string& group : groups) {
     auto found = rows.find(group);
@@ -191,6 +189,11 @@ Task<> Discovery::handle(Exchange& x) const {
     if (std::string_view version = aggregated_version(x.request); !version.empty()) co_return co_await aggregated(x, version);
   std::string path;
   for (const std::string& p : x.info.parts) path += (path.empty() ? "" : "/") + p;
+  if (path == "api") {
+    array addresses{object{{"clientCIDR", "0.0.0.0/0"}, {"serverAddress", address_.host_and_port()}}};
+    const object versions{{"kind", "APIVersions"}, {"versions", array{"v1"}}, {"serverAddressByClientCIDRs", std::move(addresses)}};
+    co_return co_await send_reply(x, Reply{200, base::make_bytes(base::to_text(versions)), nullptr});
+  }
   auto it = documents_.find(path);
   if (it == documents_.end()) co_return co_await send_error(x, base::fail(404, "NotFound", "the server could not find the requested resource").error());
   x.output.shape = OutputForm::Shape::whole;

@@ -4,20 +4,21 @@
 #include <map>
 #include <string>
 
+#include "server/apiserver/advertised_address.h"
 #include "server/apiserver/http/exchange.h"
 
 namespace server {
 
 class Discovery {
  public:
-  // address: what clients reach the server by ("192.0.2.1:6443").
-  Discovery(const Resources& resources, const std::string& address);
+  Discovery(const Resources& resources, const AdvertisedAddress& address);
   // Answers below /api and /apis; 404 when the path is none of discovery's.
   Task<> handle(Exchange& x) const;
 
  private:
   Task<> aggregated(Exchange& x, std::string_view version) const;
 
+  const AdvertisedAddress& address_;
   std::map<std::string, std::string> documents_;  // by path without leading slash
   std::string aggregated_core_, aggregated_groups_, etag_core_, etag_groups_;
 };

@@ -109,8 +109,7 @@ Task<Result<std::string>> Join::answer(Exchange& x) {
   profile.subject = {"system:node:" + node, {"system:nodes"}};
   profile.client = true;
   CO_TRY(std::string certificate, pki::issue(ca_, csr.public_key_pem, profile));
-  array servers;
-  for (const std::string& s : facts_.servers) servers.emplace_back(s);
+  array servers{value("https://" + facts_.address.host_and_port())};
   co_return base::to_text(object{{"nodeName", node},
                                  {"certificate", certificate},
                                  {"ca", ca_.certificate_pem},

@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 
+#include "server/apiserver/advertised_address.h"
 #include "server/apiserver/http/exchange.h"
 #include "server/apiserver/join/token.h"
 #include "server/apiserver/pki/certificate.h"
@@ -11,7 +12,7 @@
 namespace server {
 
 struct ClusterFacts {
-  std::vector<std::string> servers;  // https://ip:port
+  const AdvertisedAddress& address;
   std::string cluster_cidr, service_cidr, cluster_dns, cluster_domain, version;
   std::string own_node;  // of this host: nobody joins under its name
 };
