@@ -245,6 +245,7 @@ class SchemaParser {
     else if (name == "default") f.default_value = default_of(*type, unquoted(value));
     else if (name == "list") list(*type, value);
     else if (name == "patch") patch(type, value);
+    else if (name == "wrapped") f.embedded[0] = f.number, f.number = 1;
     else if (name == "struct") type = copy(*type, value == "atomic");
     else return constrain(constraint, name, value);
     return false;

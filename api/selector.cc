@@ -372,7 +372,10 @@ std::vector<std::string_view> selectable_fields(std::string_view group, std::str
 
 std::string selectable_value(const base::json::value& object, std::string_view field) {
   if (field == "name") field = "metadata.name";
-  if (field == "source") field = "source.component";
+  if (field == "source") {  // written through events.k8s.io it has only a reporting controller
+    std::string_view component = base::get_string(object, "source.component");
+    return std::string(component.empty() ? base::get_string(object, "reportingComponent") : component);
+  }
   if (field == "status.successful") field = "status.succeeded";
   const base::json::value* v = base::find(object, field);
   if (field == "status.podIPs" && v && v->is_array()) {

@@ -60,8 +60,13 @@ class GarbageCollector final : public Controller {
     // Nobody owns it any more.
     api::DeleteOptions options;
     options.uid = m.uid;
-    bool blocks = false;
-    for (const auto& d : graph_.dependents(m.uid)) blocks = blocks || d.blocks;
+    bool blocks = false, circle = false;
+    for (const auto& d : graph_.dependents(m.uid)) {
+      blocks = blocks || d.blocks;
+      circle = circle || d.ending;
+    }
+    // Owners that wait for this one may in turn be what its dependents wait for: it holds nobody up then.
+    if (!waiting.empty() && circle) CO_CHECK_OK(co_await unblock(*at, m));
     options.propagation_policy = has_finalizer(m, "orphan") ? "Orphan" : (!waiting.empty() && blocks) || has_finalizer(m, "foregroundDeletion") ? "Foreground" : "Background";
     auto r = co_await client_.remove(at->kind.resource, at->key, std::move(options));
     if (!r && !base::is_not_found(r.error()) && !base::is_conflict(r.error())) co_return std::unexpected(std::move(r).error());
@@ -119,6 +124,15 @@ class GarbageCollector final : public Controller {
     for (const auto& o : owners) list.push_back(api::encode_json(o));
     co_return co_await patch_metadata(at, m, {{"ownerReferences", std::move(list)}});
   }
+  Task<Result<>> unblock(const Place& at, const meta::ObjectMeta& m) {
+    json::array list;
+    for (meta::OwnerReference o : m.ownerReferences) {
+      o.blockOwnerDeletion = false;
+      list.push_back(api::encode_json(o));
+    }
+    CO_CHECK_OK(co_await patch_metadata(at, m, {{"ownerReferences", std::move(list)}}));
+    co_return Result<>{};
+  }
   Task<Result<Requeue>> drop_finalizer(const Place& at, const meta::ObjectMeta& m, std::string finalizer) {
     json::array list;
     for (const auto& f : m.finalizers)
@@ -144,7 +158,7 @@ class GarbageCollector final : public Controller {
     bool blocked = false;
     for (const auto& d : graph_.dependents(m.uid)) {
       blocked = blocked || d.blocks;
-      queue().add(d.key);
+      if (!d.ending) queue().add(d.key);  // in a circle of owners this would go round for ever
     }
     if (blocked) co_return Requeue{};  // the last dependent's end brings us back
     co_return co_await drop_finalizer(at, m, "foregroundDeletion");
@@ -191,8 +205,8 @@ class GarbageCollector final : public Controller {
   }
 
   void seen(const std::string& key, const Head& head) {
-    bool look = graph_.put(key, head.metadata);
-    if (look || (deleting(head.metadata) && (has_finalizer(head.metadata, "orphan") || has_finalizer(head.metadata, "foregroundDeletion")))) queue().add(key);
+    for (std::string& k : graph_.put(key, head.metadata)) queue().add(std::move(k));
+    if (deleting(head.metadata) && (has_finalizer(head.metadata, "orphan") || has_finalizer(head.metadata, "foregroundDeletion"))) queue().add(key);
   }
 
   Task<Result<std::string>> list(StoredKind kind, std::string prefix, bool first) {

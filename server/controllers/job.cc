@@ -13,7 +13,12 @@ constexpr const char* component = "job-controller";
 class Jobs final : public Controller {
  public:
   explicit Jobs(Context& c) : Controller(c), jobs_(watch<batch::Job>()), pods_(c) {
-    pods_.watch_pods(batch::Job::kind_info(), [this](std::string key) { queue().add(std::move(key)); });
+    pods_.watch_pods(
+        batch::Job::kind_info(), [this](std::string key) { queue().add(std::move(key)); },
+        [this](const core::Pod& orphan) {
+          for (const auto& j : jobs_.list(orphan.metadata.namespace_))
+            if (j->spec.selector && api::selects(*j->spec.selector, orphan.metadata.labels)) enqueue(j->metadata);
+        });
   }
   std::string_view name() const override { return "job"; }
 
@@ -22,7 +27,11 @@ class Jobs final : public Controller {
     if (!job || deleting(job->metadata) || !pods_.expectations().satisfied(key.text())) co_return Requeue{};
     if (!job->spec.managedBy.empty() && job->spec.managedBy != "kubernetes.io/job-controller") co_return Requeue{};
     Owner owner = owner_of(*job, component);
-    JobPlan plan = plan_job(*job, pods_.informer().by_index(by_owner, job->metadata.uid), base::WallClock::now());
+    std::vector<PodPtr> pods = pods_.informer().by_index(by_owner, job->metadata.uid);
+    if (!job_finished(*job) && job->spec.selector) {
+      CO_TRY(pods, co_await pods_.claim(owner, *job->spec.selector, false));
+    }
+    JobPlan plan = plan_job(*job, pods, base::WallClock::now());
     if (plan.expired) co_return co_await remove(*job);
     // The verdict is written before pods go, which are what it rests on.
     bool ends = job_finished_now(plan) && !job_finished(*job);

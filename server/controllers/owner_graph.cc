@@ -1,5 +1,7 @@
 #include "server/controllers/owner_graph.h"
 
+#include <algorithm>
+
 namespace server::controllers {
 
 // Requires mutex_.
@@ -17,21 +19,31 @@ void OwnerGraph::unlink(const std::string& key, std::vector<std::string>* woken)
   entries_.erase(it);
 }
 
-bool OwnerGraph::put(const std::string& key, const api::meta::ObjectMeta& m) {
+std::vector<std::string> OwnerGraph::put(const std::string& key, const api::meta::ObjectMeta& m) {
   std::scoped_lock lock(mutex_);
   if (auto o = owners_.find(m.uid); o != owners_.end()) o->second.presence = Presence::present;
-  std::vector<std::string> former;
+  std::vector<std::string> former, out;
   if (auto it = entries_.find(key); it != entries_.end()) former = it->second.owners;
-  for (const std::string& uid : former) owners_[uid].dependents[""] = {};  // keeps what is known of them while the object is linked anew
-  unlink(key, nullptr);
-  bool look = link(key, m);
+  std::erase_if(former, [&](const std::string& uid) { return !owners_.contains(uid); });
+  std::vector<bool> blocked;
   for (const std::string& uid : former) {
-    auto o = owners_.find(uid);
-    if (o == owners_.end()) continue;
-    o->second.dependents.erase("");
-    if (o->second.dependents.empty()) owners_.erase(o);
+    auto& dependents = owners_[uid].dependents;
+    auto d = dependents.find(key);
+    blocked.push_back(d != dependents.end() && d->second.blocks);
+    dependents[""] = {};  // keeps what is known of the owner while the object is linked anew
   }
-  return look;
+  unlink(key, nullptr);
+  if (link(key, m)) out.push_back(key);
+  for (size_t i = 0; i < former.size(); ++i) {
+    auto o = owners_.find(former[i]);
+    if (o == owners_.end()) continue;
+    auto& dependents = o->second.dependents;
+    dependents.erase("");
+    auto d = dependents.find(key);
+    if (blocked[i] && !o->second.waiting.empty() && (d == dependents.end() || !d->second.blocks)) out.push_back(o->second.waiting);
+    if (dependents.empty()) owners_.erase(o);
+  }
+  return out;
 }
 
 // Requires mutex_.
@@ -40,11 +52,12 @@ bool OwnerGraph::link(const std::string& key, const api::meta::ObjectMeta& m) {
   Entry& e = entries_[key];
   e.uid = m.uid;
   ++known_[m.uid];
-  bool look = false;
+  const auto& f = m.finalizers;
+  bool look = false, ending = !m.deletionTimestamp.empty() && std::find(f.begin(), f.end(), "foregroundDeletion") != f.end();
   for (const auto& ref : m.ownerReferences) {
     e.owners.push_back(ref.uid);
     Owner& o = owners_[ref.uid];
-    o.dependents[key] = {key, m.uid, ref.blockOwnerDeletion.value_or(false)};
+    o.dependents[key] = {key, m.uid, ref.blockOwnerDeletion.value_or(false), ending};
     if (o.presence == Presence::unknown && known_.contains(ref.uid)) o.presence = Presence::present;
     look = look || o.presence != Presence::present || !o.waiting.empty();
   }

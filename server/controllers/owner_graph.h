@@ -22,10 +22,12 @@ class OwnerGraph {
     std::string key;  // opaque: where to find the object
     std::string uid;
     bool blocks = false;  // its owner's foreground deletion waits for it
+    bool ending = false;  // is itself being deleted in the foreground
   };
 
-  // An object was added or changed. True when one of its owners is not known to exist, so that it must be looked at.
-  bool put(const std::string& key, const api::meta::ObjectMeta& m);
+  // An object was added or changed. Keys that must be looked at: its own when one of its owners is not known to exist, and owners that waited for it
+  // and are no longer held up.
+  std::vector<std::string> put(const std::string& key, const api::meta::ObjectMeta& m);
   // An object has gone. Keys that must be looked at: its dependents, and owners that waited for it.
   std::vector<std::string> removed(const std::string& key, const std::string& uid);
   // After a new list that replaces a lost watch: objects of this key prefix that are not among the listed ones have gone.

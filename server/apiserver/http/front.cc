@@ -156,7 +156,8 @@ Task<> Front::serve(Exchange& x, std::optional<audit::Entry>& entry) {
   }
   if (path == "/v1-appliance/join") co_return co_await p_.join.handle(x);
 
-  auto output = choose_output(x.request);
+  const bool answered_only = x.resource && x.resource->is_virtual && std::ranges::find(x.resource->verbs, "get") == x.resource->verbs.end();
+  auto output = choose_output(x.request, !answered_only);
   const bool streams = Connect::handles(x.info) || path.starts_with("/openapi/") || path == "/metrics" || Health::handles(path);
   if (output) x.output = *output;
   auto user = p_.authenticator.identify(x.request);

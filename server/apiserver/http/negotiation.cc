@@ -73,7 +73,7 @@ bool wants_pretty(const base::http::Request& request) {
 }
 
 // Sets the form a range stands for; false when the server has none.
-bool take_range(const MediaRange& range, bool discovery, OutputForm& form) {
+bool take_range(const MediaRange& range, bool discovery, bool tables, OutputForm& form) {
   if (range.type == "application/json" || range.type == "*/*" || range.type == "application/*") form.encoding = OutputForm::Encoding::json;
   else if (range.type == "application/yaml") form.encoding = OutputForm::Encoding::yaml;
   else if (range.type == "application/vnd.kubernetes.protobuf") form.encoding = OutputForm::Encoding::protobuf;
@@ -84,7 +84,7 @@ bool take_range(const MediaRange& range, bool discovery, OutputForm& form) {
   const bool protobuf = form.encoding == OutputForm::Encoding::protobuf;
   if (range.of("g") != "meta.k8s.io" || (version != "v1" && version != "v1beta1")) return false;
   form.beta = version == "v1beta1";
-  if (as == "Table" && !protobuf) form.shape = OutputForm::Shape::table;
+  if (as == "Table" && tables && !protobuf) form.shape = OutputForm::Shape::table;
   else if ((as == "PartialObjectMetadata" || as == "PartialObjectMetadataList") && !(protobuf && form.beta)) form.shape = OutputForm::Shape::partial;
   else return false;
   return true;
@@ -125,7 +125,7 @@ void pretty_into(std::string& out, const base::json::value& v, size_t depth) {
 
 }  // namespace
 
-Result<OutputForm> choose_output(const base::http::Request& request) {
+Result<OutputForm> choose_output(const base::http::Request& request, bool tables) {
   OutputForm out;
   out.pretty = wants_pretty(request);
   out.include_object = request.query.get("includeObject");
@@ -134,7 +134,7 @@ Result<OutputForm> choose_output(const base::http::Request& request) {
   const bool discovery = request.path == "/api" || request.path == "/apis";
   for (const MediaRange& range : ranges(accept)) {
     OutputForm form = out;
-    if (!take_range(range, discovery, form)) continue;
+    if (!take_range(range, discovery, tables, form)) continue;
     const std::string& include = form.include_object;
     if (form.shape == OutputForm::Shape::table && !include.empty() && include != "None" && include != "Metadata" && include != "Object")
       return base::bad_request(fmt::format("Unable to convert to Table as requested: includeObject: Invalid value: \"{}\": must be 'Metadata', 'Object', 'None', or empty", include));

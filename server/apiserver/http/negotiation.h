@@ -20,7 +20,8 @@ struct OutputForm {
 };
 
 // The acceptable form of the Accept header with the highest quality, the first of several; 406 when there is none.
-Result<OutputForm> choose_output(const base::http::Request& request);
+// `tables`: whether what is asked for can be printed; answers to questions (reviews) cannot.
+Result<OutputForm> choose_output(const base::http::Request& request, bool tables);
 // 415 when the type is not one the API takes. Patches are looked at by patch_type.
 Result<Body::Form> body_form(const base::http::Request& request);
 Result<api::PatchType> patch_type(const base::http::Request& request);

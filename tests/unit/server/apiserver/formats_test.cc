@@ -109,6 +109,21 @@ TEST_CASE("what is accepted decides the form, and nothing else is given") {
   }, true);
 }
 
+TEST_CASE("an answer to a question has no table") {
+  with_cluster([](Cluster c) -> Task<> {
+    Http http(c, certificate(c, "root", {"system:masters"}));
+    const std::string path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    const std::string question = R"({"spec":{"nonResourceAttributes":{"path":"/","verb":"get"}}})";
+    auto refused = co_await http.send("POST", path, question, {{"Accept", table}});
+    CHECK(refused.status == 406);
+    CHECK(text(refused.json(), "reason") == "NotAcceptable");
+    auto answer = co_await http.send("POST", path, question, {{"Accept", table + ",application/json"}});
+    CHECK(answer.status == 201);
+    CHECK(base::get_bool(answer.json(), "status.allowed"));
+    CHECK(text((co_await http.get("/api/v1/componentstatuses", {{"Accept", table}})).json(), "kind") == "Table");
+  }, true);
+}
+
 TEST_CASE("lists have every form too, item by item") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
@@ -257,7 +272,9 @@ TEST_CASE("discovery comes in all its versions") {
       CHECK(text(decoded(co_await http.get(path, {{"Accept", proto}})), "kind") == text(old.json(), "kind"));
     }
     CHECK((co_await http.get("/apis/none/v1")).status == 404);
-    CHECK(text(decoded(co_await http.get("/apis/apps/v1", {{"Accept", proto}})), "groupVersion") == "apps/v1");
+    auto resources = co_await http.get("/apis/apps/v1", {{"Accept", proto}});
+    CHECK(decoded(resources) == (co_await http.get("/apis/apps/v1")).json());
+    CHECK(resources.body.find(std::string("\n\x06" "create\n\x06" "delete")) != std::string::npos);  // verbs stand in a message of their own
   }, true);
 }
 

@@ -205,6 +205,15 @@ TEST_CASE("fields that can be selected by are those of Kubernetes, others are na
           "\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"");
     CHECK((co_await message("/apis/batch/v1/jobs?fieldSelector=spec.x%3D1")) == "field label \"spec.x\" not supported for Job");
     CHECK((co_await message("/api/v1/pods?fieldSelector=nonsense")).find("invalid field selector") != std::string::npos);
+    const std::string event = R"({"metadata":{"name":"e"},"regarding":{"namespace":"default"},"eventTime":"2026-01-01T00:00:00.000000Z","action":"Do","reason":"Test",)"
+                              R"("type":"Normal","reportingController":"robot","reportingInstance":"robot-1"})";
+    CHECK((co_await http.send("POST", "/apis/events.k8s.io/v1/namespaces/default/events", event)).status == 201);
+    for (const char* path : {"/api/v1/events?fieldSelector=source%3Drobot", "/api/v1/events?fieldSelector=reportingComponent%3Drobot",
+                             "/apis/events.k8s.io/v1/events?fieldSelector=reportingController%3Drobot"}) {
+      INFO(path);
+      value found = (co_await http.get(path)).json();
+      CHECK(base::find_array(found, "items")->size() == 1);
+    }
     value v = (co_await http.get("/api/v1/namespaces?fieldSelector=metadata.name%3Ddefault")).json();
     CHECK(base::find_array(v, "items")->size() == 1);
   }, true);

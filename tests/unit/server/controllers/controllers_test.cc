@@ -349,6 +349,54 @@ TEST_CASE("foreground deletion ends the dependents first, orphaning lets them li
   });
 }
 
+TEST_CASE("objects that own each other in a circle all go when one is deleted in the foreground") {
+  with_controllers([](FakeClient& c) -> base::Task<> {
+    std::vector<core::ConfigMap> ring;
+    for (const char* name : {"a", "b", "c"}) {
+      core::ConfigMap m;
+      m.metadata.name = name;
+      m.metadata.namespace_ = "default";
+      ring.push_back(c.put(m));
+    }
+    for (size_t i = 0; i < 3; ++i) {
+      ring[i].metadata.ownerReferences = {server::controllers::controller_reference(ring[(i + 2) % 3])};
+      ring[i] = c.put(ring[i]);
+    }
+    co_await base::sleep_for(100ms);
+    CHECK(c.all<core::ConfigMap>("default").size() >= 3);
+    ring[0].metadata.finalizers = {"foregroundDeletion"};
+    ring[0].metadata.deletionTimestamp = base::now_rfc3339();
+    c.put(ring[0]);
+    co_await eventually([&] {
+      return !c.find<core::ConfigMap>("default", "a") && !c.find<core::ConfigMap>("default", "b") && !c.find<core::ConfigMap>("default", "c");
+    });
+  });
+}
+
+TEST_CASE("a job takes a pod back that lost its owner, and lets go of one that lost its labels") {
+  with_controllers([](FakeClient& c) -> base::Task<> {
+    batch::Job j;
+    j.metadata.name = "j";
+    j.metadata.namespace_ = "default";
+    j.spec.completions = 1;
+    j.spec.selector.emplace().matchLabels = {{"app", "web"}};
+    j.spec.template_ = pod_template("v1");
+    const std::string uid = c.put(j).metadata.uid;
+    co_await eventually([&] { return c.all<core::Pod>().size() == 1; });
+    const std::string name = c.all<core::Pod>()[0].metadata.name;
+    auto pod = [&] { return *c.find<core::Pod>("default", name); };
+    auto p = pod();
+    p.metadata.ownerReferences.clear();
+    c.put(p);
+    co_await eventually([&] { return pod().metadata.ownerReferences.size() == 1; });
+    CHECK(server::controllers::controlled_by(pod().metadata, uid));
+    p = pod();
+    p.metadata.labels.clear();
+    c.put(p);
+    co_await eventually([&] { return pod().metadata.ownerReferences.empty() && c.all<core::Pod>().size() == 2; });
+  });
+}
+
 TEST_CASE("jobs, cron jobs, daemons and stateful pods run") {
   with_controllers([](FakeClient& c) -> base::Task<> {
     batch::Job j;

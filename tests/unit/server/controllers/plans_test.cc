@@ -375,10 +375,10 @@ TEST_CASE("the owner graph tells what to look at") {
     o.blockOwnerDeletion = blocks;
     return m;
   };
-  CHECK(g.put("1/a/rs", child("rs", "d")));       // nothing is known of d
-  CHECK_FALSE(g.put("2/a/pod", child("p", "rs")));  // rs has been seen
+  CHECK(g.put("1/a/rs", child("rs", "d")) == std::vector<std::string>{"1/a/rs"});  // nothing is known of d
+  CHECK(g.put("2/a/pod", child("p", "rs")).empty());  // rs has been seen
   g.set_presence("d", OwnerGraph::Presence::present);
-  CHECK_FALSE(g.put("1/a/rs", child("rs", "d")));
+  CHECK(g.put("1/a/rs", child("rs", "d")).empty());
   CHECK(g.removed("0/a/d", "d") == std::vector<std::string>{"1/a/rs"});
   CHECK(g.presence("d") == OwnerGraph::Presence::absent);
   CHECK(g.removed("1/a/rs", "rs") == std::vector<std::string>{"2/a/pod"});
@@ -387,6 +387,7 @@ TEST_CASE("the owner graph tells what to look at") {
   CHECK(g.presence("d") == OwnerGraph::Presence::unknown);  // forgotten with its last dependent
   g.put("2/a/x", child("x", "o"));
   g.waits("o", "0/a/o");
+  CHECK(g.put("2/a/x", child("x", "o", false)) == std::vector<std::string>{"2/a/x", "0/a/o"});  // o need not wait any more
   CHECK(g.removed("2/a/x", "x") == std::vector<std::string>{"0/a/o"});
 }
 
