@@ -1,12 +1,39 @@
 #include "server/controllers/revisions.h"
 
+#include <map>
+
 namespace server::controllers {
 
 namespace apps = api::apps;
 
+namespace {
+
+// Members by name, as Go writes maps.
+void sort_members(base::json::value& v) {
+  if (base::json::array* list = v.if_array())
+    for (base::json::value& e : *list) sort_members(e);
+  base::json::object* o = v.if_object();
+  if (!o) return;
+  std::map<std::string, base::json::value> members;
+  for (auto& m : *o) members.emplace(m.key(), std::move(m.value()));
+  o->clear();
+  for (auto& [name, member] : members) {
+    sort_members(member);
+    o->emplace(name, std::move(member));
+  }
+}
+
+}  // namespace
+
 std::string revision_data(const core::PodTemplateSpec& t) {
   base::json::value body = api::encode_json(t);
+  base::make_object(body, "metadata");
+  base::json::object& spec = base::make_object(body, "spec");
+  for (const char* containers : {"containers", "initContainers"})
+    if (base::json::value* list = spec.if_contains(containers); list && list->is_array())
+      for (base::json::value& c : list->get_array()) base::make_object(c, "resources");
   body.as_object()["$patch"] = "replace";
+  sort_members(body);
   return base::to_text(base::json::object{{"spec", base::json::object{{"template", std::move(body)}}}});
 }
 
@@ -33,7 +60,7 @@ Task<Result<RevisionPtr>> Revisions::current(const api::KindInfo& kind, meta::Ob
   RevisionPtr same;
   for (const RevisionPtr& r : all) {
     auto kept = template_of(*r);
-    if (kept && *kept == t) same = r;
+    if (kept && revision_data(*kept) == data) same = r;
   }
   if (same && same == all.back()) co_return same;
   const int64_t next = all.empty() ? 1 : all.back()->revision + 1;

@@ -9,7 +9,8 @@ namespace server::controllers {
 
 using RevisionPtr = std::shared_ptr<const api::apps::ControllerRevision>;
 
-// {"spec":{"template":{...,"$patch":"replace"}}}: a strategic merge patch that brings the template back.
+// {"spec":{"template":{...,"$patch":"replace"}}}: a strategic merge patch that brings the template back. Byte for byte what Kubernetes
+// writes: kubectl compares it with the template to tell whether there is anything to undo.
 std::string revision_data(const core::PodTemplateSpec& t);
 Result<core::PodTemplateSpec> template_of(const api::apps::ControllerRevision& r);
 

@@ -177,6 +177,28 @@ TEST_CASE("a replica set makes exactly as many pods as it should, though creatio
   });
 }
 
+TEST_CASE("a replica set that may make no pods says so once") {
+  with_controllers([](FakeClient& c) -> base::Task<> {
+    auto tried = std::make_shared<std::atomic<int>>(0);
+    c.fail_when([tried](const std::string& write) -> std::optional<base::Error> {
+      if (write == "create pods") return base::forbidden("pods", "rs-" + std::to_string(tried->fetch_add(1)), "exceeded quota").error();
+      return std::nullopt;
+    });
+    apps::ReplicaSet s;
+    s.metadata.name = "rs";
+    s.metadata.namespace_ = "default";
+    s.spec.replicas = 3;
+    s.spec.selector.matchLabels = {{"app", "web"}};
+    s.spec.template_ = pod_template("v1");
+    c.put(s);
+    co_await eventually([&] { return *tried > 4; });
+    const auto conditions = c.find<apps::ReplicaSet>("default", "rs")->status.conditions;
+    REQUIRE(conditions.size() == 1);
+    CHECK(conditions[0].type == "ReplicaFailure");
+    CHECK(c.writes()["update replicasets/status"] == 1);
+  });
+}
+
 TEST_CASE("services get endpoints of the pods they select") {
   with_controllers([](FakeClient& c) -> base::Task<> {
     core::Service s;

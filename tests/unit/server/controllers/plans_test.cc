@@ -7,6 +7,7 @@
 #include "server/controllers/node_health.h"
 #include "server/controllers/owner_graph.h"
 #include "server/controllers/replicaset.h"
+#include "server/controllers/revisions.h"
 #include "server/controllers/statefulset.h"
 
 using namespace server::controllers;
@@ -389,6 +390,20 @@ TEST_CASE("the owner graph tells what to look at") {
   g.waits("o", "0/a/o");
   CHECK(g.put("2/a/x", child("x", "o", false)) == std::vector<std::string>{"2/a/x", "0/a/o"});  // o need not wait any more
   CHECK(g.removed("2/a/x", "x") == std::vector<std::string>{"0/a/o"});
+}
+
+TEST_CASE("a revision holds the template as Kubernetes writes it") {
+  core::PodTemplateSpec t;
+  t.metadata.labels = {{"b", "1"}, {"a", "2"}};
+  auto& c = t.spec.containers.emplace_back();
+  c.name = "app";
+  c.image = "v1";
+  t.spec.restartPolicy = "Always";
+  CHECK(revision_data(t) ==
+        R"({"spec":{"template":{"$patch":"replace","metadata":{"labels":{"a":"2","b":"1"}},"spec":{"containers":[{"image":"v1","name":"app","resources":{}}],"restartPolicy":"Always"}}}})");
+  apps::ControllerRevision r;
+  r.data.text = revision_data(t);
+  CHECK(revision_data(*template_of(r)) == r.data.text);
 }
 
 TEST_CASE("expectations hold until what was expected is seen") {
