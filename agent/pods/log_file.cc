@@ -55,7 +55,7 @@ Result<uint64_t> tail_offset(int fd, uint64_t size, uint64_t lines) {
     for (size_t i = buffer.size(); i-- > 0;) {
       if (buffer[i] != '\n' || from + i + 1 == size) continue;
       std::string_view line = std::string_view(joined).substr(i + 1, 128);
-      if (counts(line)) ++found;
+      if (line_begin == size || counts(line)) ++found;  // output that ends without a newline is a line too
       line_begin = from + i + 1;
       // A full line ends what partial entries before it began: those are part of it.
       if (found > lines) return line_begin;

@@ -89,7 +89,7 @@ void LogFile::finish(std::string_view stream, std::string& rest) {
   if (rest.empty() || !wanted()) return;
   std::string out = timestamp();
   out += stream;
-  out += " F " + rest + "\n";
+  out += " P " + rest + "\n";  // no newline came: a reader must not see one
   rest = std::string();
   write(out);
 }

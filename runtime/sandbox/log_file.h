@@ -19,7 +19,7 @@ class LogFile {
   base::Result<> open();
   // `rest` holds the stream's unfinished line between calls.
   void append(std::string_view stream, std::string_view data, std::string& rest);
-  // Ends an unfinished line.
+  // Writes an unfinished line, as partial: its end never came.
   void finish(std::string_view stream, std::string& rest);
   bool wanted() const { return !spec_.path.empty(); }
 

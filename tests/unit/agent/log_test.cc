@@ -105,6 +105,14 @@ TEST_CASE("a termination message from the log is bounded in lines and bytes") {
   CHECK(log_tail(d.path + "/none", 80, 5) == "");
 }
 
+TEST_CASE("output that ends without a newline is read as it was written") {
+  Directory d;
+  std::string f = d.file("0.log", std::string(kLog) + "2026-01-01T00:00:06.000000000Z stdout P DONE\n");
+  CHECK(log_tail(f, 80, 2048).ends_with("\nfive\nDONE"));
+  CHECK(tail(f, 1) == "DONE");
+  CHECK(tail(f, 2) == "five\nDONE");
+}
+
 TEST_CASE("old instances' logs are removed, rotated files come first") {
   Directory d;
   for (const char* n : {"0.log", "0.log.20260101-000000", "1.log", "2.log", "2.log.20260101-000000", "2.log.20260102-000000", "other"}) d.file(n, "");
