@@ -258,6 +258,8 @@ struct Ingress::Impl : std::enable_shared_from_this<Impl> {
         auto r = co_await api::update_status(*client, std::move(changed));
         failed |= !r && !base::is_not_found(r.error());
       }
+      // Whoever writes there too gets to finish: no conflict follows upon each of its writes.
+      co_await base::sleep_for(std::chrono::seconds(1));
       std::optional<base::TimePoint> again;
       if (failed) again = base::Clock::now() + std::chrono::seconds(2);
       co_await status_changed.wait(seen, again);
