@@ -43,6 +43,9 @@ TEST_CASE("the bytes are those other implementations write") {
   // Envelope: TypeMeta{apiVersion, kind}, raw, two empty strings. Namespace{metadata{name}}.
   std::string bytes = round_trip(R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"x"}})");
   CHECK(base::hex_encode(bytes) == "6b3873000a0f0a0276311209" "4e616d657370616365" "12050a030a0178" "1a002200");
+  // Verbs stand in a message of their own: resources{name, kind, verbs{items}}.
+  bytes = round_trip(R"({"apiVersion":"v1","kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"a","kind":"A","verbs":["get","list"]}]})");
+  CHECK(base::hex_encode(bytes).find("12130a01611a0141" "220b" "0a03676574" "0a046c697374") != std::string::npos);
 }
 
 TEST_CASE("malformed protobuf is refused, never trusted") {
