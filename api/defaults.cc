@@ -209,6 +209,8 @@ void service(json::object& o) {
   std::string type(string_at(*spec, "type"));
   if (string_at(*spec, "sessionAffinity") == "ClientIP") {
     set_default(ensure_object(ensure_object(*spec, "sessionAffinityConfig"), "clientIP"), "timeoutSeconds", 10800);
+  } else {
+    spec->erase("sessionAffinityConfig");  // what ClientIP left behind
   }
   each_object(*spec, "ports", [](json::object& port) {
     const json::value* target = port.if_contains("targetPort");

@@ -28,6 +28,8 @@ TEST_CASE("services, deployments and jobs get theirs") {
   CHECK(defaulted("v1", "Service", R"({"spec":{"type":"NodePort","ports":[{"port":80}]}})") ==
         R"({"spec":{"type":"NodePort","ports":[{"port":80,"protocol":"TCP","targetPort":80}],"sessionAffinity":"None",)"
         R"("externalTrafficPolicy":"Cluster","internalTrafficPolicy":"Cluster"}})");
+  // An update from ClientIP to None need not know of what belonged to it.
+  CHECK(defaulted("v1", "Service", R"({"spec":{"sessionAffinity":"None","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":9}}}})").find("Config") == std::string::npos);
   std::string d = defaulted("apps/v1", "Deployment", R"({"spec":{"template":{"spec":{"containers":[{"name":"c","image":"x"}]}}}})");
   CHECK(d.find(R"("strategy":{"type":"RollingUpdate","rollingUpdate":{"maxUnavailable":"25%","maxSurge":"25%"}})") != std::string::npos);
   CHECK(d.find(R"("imagePullPolicy":"Always")") != std::string::npos);
