@@ -259,6 +259,9 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
                                                       .network = {},
                                                       .host_ips = {},
                                                       .service_variables = {}});
+    informers.get<api::core::Node>().on_change([this](const auto&, const auto& after) {
+      if (after && after->metadata.name == options.node_name) node.follow(*after);
+    });
     context->node = [this] { return informers.get<api::core::Node>().get({}, options.node_name); };
     context->network = [this] { return network ? &network->pods() : nullptr; };
     context->host_ips = [this] { return node.facts().addresses; };

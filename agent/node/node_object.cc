@@ -91,6 +91,7 @@ api::core::NodeStatus make_node_status(const AgentOptions& options, const NodeFa
   api::core::NodeStatus s;
   s.capacity = node_capacity(options, f, false);
   s.allocatable = node_capacity(options, f, true);
+  s.allocatable.insert(f.extended.begin(), f.extended.end());
   for (const auto& a : f.addresses) s.addresses.push_back({"InternalIP", a});
   s.addresses.push_back({"Hostname", options.node_name});
   auto& info = s.nodeInfo.emplace();
@@ -145,6 +146,13 @@ void NodeObject::set_facts(std::function<void(NodeFacts&)> change) {
   changed_.notify();
 }
 
+void NodeObject::follow(const api::core::Node& node) {
+  std::map<std::string, std::string> extended;
+  for (const auto& [name, amount] : node.status.capacity)
+    if (name.find('/') != std::string::npos) extended.emplace(name, amount);
+  if (facts().extended != extended) set_facts([&](NodeFacts& f) { f.extended = std::move(extended); });
+}
+
 Task<Result<std::string>> NodeObject::register_node(NodeFacts facts) {
   {
     std::scoped_lock lock(mutex_);
@@ -185,6 +193,7 @@ Task<Result<std::string>> NodeObject::register_node(NodeFacts facts) {
         auto patched = co_await api::patch<api::core::Node>(client_, key, api::PatchType::merge, base::to_text(patch));
         if (!patched) base::log::warn("agent", "labelling the node: {}", patched.error().message);
       }
+      follow(*node);
       sent_ = node->status;
       if (!node->spec.podCIDR.empty()) co_return node->spec.podCIDR;
       if (!told) base::log::info("agent", "waiting for a pod prefix");
@@ -294,6 +303,9 @@ Task<Result<>> NodeObject::write_status() {
     if (auto* a = o->if_contains("addresses"); a && a->is_array()) addresses = a->as_array();
     addresses.insert(addresses.begin(), base::json::object{{"$patch", "replace"}});
     (*o)["addresses"] = std::move(addresses);
+    // Maps are merged: what is gone must be said.
+    for (const auto& [name, amount] : sent_.allocatable)
+      if (!status.allocatable.contains(name)) (*o)["allocatable"].as_object()[name] = nullptr;
     if (!o->contains("images")) (*o)["images"] = base::json::array();
   }
   patch["status"] = std::move(text);

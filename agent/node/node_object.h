@@ -28,6 +28,7 @@ struct NodeFacts {
   bool network_ready = false;
   std::string network_message;
   std::vector<api::core::ContainerImage> images;
+  std::map<std::string, std::string> extended;  // resources that others have put into the node's capacity: pods may use them
 };
 
 // The status as it should be; conditions keep their transition times from `before`. Pure.
@@ -52,6 +53,8 @@ class NodeObject {
   Task<> run();
   // What has changed about the node is written soon; thread-safe.
   void set_facts(std::function<void(NodeFacts&)> change);
+  // Takes over what others have written into the Node: extended resources. Any thread.
+  void follow(const api::core::Node& node);
   NodeFacts facts() const;
   std::map<std::string, std::string> allocatable() const;
   const std::string& uid() const { return uid_; }

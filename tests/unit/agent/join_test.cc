@@ -56,6 +56,11 @@ TEST_CASE("a node's status keeps transition times of conditions that stay") {
   CHECK(second.capacity["cpu"] == "4");
   CHECK(second.capacity["memory"] == "8388608Ki");
   CHECK(second.addresses.size() == 2);
+  // Resources that somebody else has announced can be used.
+  f.extended["example.com/dongle"] = "4";
+  auto third = make_node_status(o, f, second, "t3");
+  CHECK(third.allocatable["example.com/dongle"] == "4");
+  CHECK(third.allocatable["cpu"] == "4");
   o.control_plane = true;
   CHECK(node_labels(o, f.machine)["node-role.kubernetes.io/control-plane"] == "true");
 }
