@@ -309,6 +309,9 @@ Result<std::vector<runtime::Mount>> PodVolumes::mounts(const api::core::Pod& pod
       TRY(mount.sub_path, expand_strictly(m.subPathExpr, environment));
     }
     if (mount.sub_path.starts_with('/')) return base::fail(400, "CreateContainerConfigError", fmt::format("error SubPath `{}` must not be an absolute path", mount.sub_path));
+    // Before the runtime sees it: a mistake of the configuration, which waits to be mended.
+    if (("/" + mount.sub_path + "/").find("/../") != std::string::npos)
+      return base::fail(400, "CreateContainerConfigError", fmt::format("unable to provision SubPath `{}`: must not contain '..'", mount.sub_path));
     mount.read_only = m.readOnly.value_or(false) || read_only_.contains(m.name);
     mount.recursive_read_only = mount.read_only && m.recursiveReadOnly == "Enabled";
     if (m.mountPropagation == "HostToContainer") mount.propagation = runtime::Propagation::host_to_container;
