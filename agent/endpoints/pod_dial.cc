@@ -82,6 +82,8 @@ Task<Result<std::unique_ptr<http::Stream>>> dial_in_pod(runtime::SandboxPtr sand
 // podProxy/{ip}:{port}/{path}: one request, or an upgrade, to a pod of this node.
 Task<> NodeApi::proxy(http::Request& request, http::Response& response, Path path) {
   std::string host = path[1];
+  const bool tls = host.starts_with("https:");
+  if (tls) host.erase(0, 6);
   size_t colon = host.rfind(':');
   if (colon == std::string::npos) {
     co_await answer(response, 400, "podProxy needs {ip}:{port}");
@@ -98,6 +100,16 @@ Task<> NodeApi::proxy(http::Request& request, http::Response& response, Path pat
   if (!connected) {
     co_await answer(response, 502, fmt::format("error trying to reach the pod: {}", connected.error().message));
     co_return;
+  }
+  if (tls) {
+    // Pods are known by address, their certificates are not: as with Kubernetes, nothing is verified.
+    static const auto any = http::make_client_context({.verify = false});
+    if (any) connected = co_await http::tls_connect(std::move(*connected), *any, ip);
+    else connected = std::unexpected(any.error());
+    if (!connected) {
+      co_await answer(response, 502, fmt::format("error trying to reach the pod: {}", connected.error().message));
+      co_return;
+    }
   }
   // Everything after the second segment, as it was sent.
   size_t second = request.target.find('/', 1), third = second == std::string::npos ? second : request.target.find('/', second + 1);

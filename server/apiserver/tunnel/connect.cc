@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include "base/bytes.h"
+#include "base/http/websocket.h"
 #include "server/apiserver/registry/keys.h"
 
 namespace server {
@@ -17,6 +18,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr size_t proxied_body_limit = 16 << 20;
+constexpr size_t page_limit = 4 << 20;  // larger pages pass as they are
 
 // Fields that are the client's business with this server, or of this connection only.
 bool passes(std::string_view name) {
@@ -135,6 +137,9 @@ Task<Result<Connect::NodeRequest>> Connect::proxy_request(const Exchange& x) con
   CO_TRY(ProxyName who, parse_proxy_name(i.name));
   const std::string rest = i.rest.empty() ? "/" : i.rest;
   NodeRequest to;
+  to.at.prefix = x.request.target.substr(0, x.request.target.find('?'));
+  if (to.at.prefix.ends_with(i.rest)) to.at.prefix.resize(to.at.prefix.size() - i.rest.size());
+  to.at.host = x.request.headers.get("Host");
   if (i.resource == "nodes") {
     RecordPtr node = registry_.store().get(object_key("", "nodes", {}, who.name));
     if (!node) co_return base::not_found("nodes", who.name);
@@ -197,7 +202,8 @@ Task<Result<Connect::NodeRequest>> Connect::proxy_request(const Exchange& x) con
   }
   if (port < 1 || port > 65535) co_return base::bad_request(fmt::format("invalid port \"{}\"", who.port));
   if (to.node.empty()) co_return base::bad_request("the pod does not have a host assigned");
-  to.path = fmt::format("/podProxy/{}:{}{}{}", ip, port, rest, raw_query(x.request));
+  to.at.backend = fmt::format("{}:{}", ip, port);
+  to.path = fmt::format("/podProxy/{}{}{}{}", who.scheme == "https" ? "https:" : "", to.at.backend, rest, raw_query(x.request));
   co_return to;
 }
 
@@ -206,6 +212,11 @@ Task<> Connect::handle(Exchange& x) {
   if (x.info.subresource == "proxy") to = co_await proxy_request(x);
   else to = pod_request(x);
   if (!to) co_return co_await send_error(x, to.error());
+  if (const std::string& m = x.request.method; x.info.subresource == "proxy" && x.info.rest.empty() && (m == "GET" || m == "HEAD") && !is_upgrade(x.request)) {
+    // Relative links of the page would not be found without the slash.
+    x.response.headers.set("Location", to->at.prefix + "/" + raw_query(x.request));
+    co_return co_await send_text(x, 301, {});
+  }
   if (to->node.empty()) co_return co_await send_text(x, 200, {});  // the log of a pod that runs nowhere
   co_await forward(x, std::move(*to));
 }
@@ -223,6 +234,53 @@ Task<> copy_body(base::http::ClientResponse& from, base::http::Response& to) {
   co_await to.end();
 }
 
+// HTML, of which the links are changed. A page that is too long for that goes on as it is.
+Task<> copy_page(base::http::ClientResponse& from, base::http::Response& to, ProxiedAt at) {
+  std::string page;
+  std::vector<char> chunk(32 * 1024);
+  while (page.size() < page_limit) {
+    auto n = co_await from.read(chunk);
+    if (!n) co_return;
+    if (*n == 0) {
+      page = rewrite_links(page, at);
+      auto written = co_await to.write(page);
+      if (written) co_await to.end();
+      co_return;
+    }
+    page.append(chunk.data(), *n);
+  }
+  auto written = co_await to.write(page);
+  if (written) co_await copy_body(from, to);
+}
+
+// One message per piece of the log; what the client sends is read, for its close to be seen.
+Task<> tell_log(base::http::ClientResponse& from, base::http::WebSocket& to) {
+  const bool base64 = to.protocol().starts_with("base64.");
+  std::vector<char> chunk(32 * 1024);
+  for (;;) {
+    auto n = co_await from.read(chunk);
+    if (!n || *n == 0) break;
+    std::string_view piece(chunk.data(), *n);
+    std::string encoded = base64 ? base::base64_encode(piece) : std::string(piece);
+    auto sent = co_await to.send(encoded, base64);
+    if (!sent) co_return;
+  }
+  co_await to.close();
+}
+
+Task<> until_closed(base::http::WebSocket& socket) {
+  for (;;) {
+    auto message = co_await socket.receive();
+    if (!message || message->kind == base::http::WebSocketMessage::Kind::close) co_return;
+  }
+}
+
+Task<> log_over_websocket(Exchange& x, base::http::ClientResponse& from) {
+  static constexpr std::string_view protocols[] = {"binary.k8s.io", "base64.binary.k8s.io", ""};
+  auto socket = co_await base::http::accept_websocket(x.request, x.response, protocols);
+  if (socket) co_await base::race(tell_log(from, **socket), until_closed(**socket));
+}
+
 }  // namespace
 
 Task<> Connect::forward(Exchange& x, NodeRequest to) {
@@ -237,7 +295,12 @@ Task<> Connect::forward(Exchange& x, NodeRequest to) {
   request.url = "http://node" + to.path;
   for (const auto& [name, v] : x.request.headers)
     if (passes(name)) request.headers.add(name, v);
-  const bool upgrade = is_upgrade(x.request);
+  const bool proxied = x.info.subresource == "proxy", log_socket = x.info.subresource == "log" && base::http::is_websocket_upgrade(x.request);
+  if (proxied) {
+    request.headers.set("X-Forwarded-Uri", to.at.prefix + (x.info.rest.empty() ? "/" : x.info.rest));
+    request.headers.remove("Accept-Encoding");  // pages are read here
+  }
+  const bool upgrade = is_upgrade(x.request) && !log_socket;
   if (upgrade) {
     request.headers.set("Connection", "Upgrade");
     request.headers.set("Upgrade", x.request.headers.get("Upgrade"));
@@ -269,16 +332,21 @@ Task<> Connect::forward(Exchange& x, NodeRequest to) {
     e.message = std::move(message);
     co_return co_await send_error(x, e);
   }
+  if (log_socket) co_return co_await log_over_websocket(x, r);
   x.response.status = r.status;
   for (const auto& [name, v] : r.headers) {
     std::string lower(name);
     for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     if (lower != "connection" && lower != "keep-alive" && lower != "transfer-encoding" && lower != "content-length" && lower != "upgrade") x.response.headers.add(name, v);
   }
+  if (proxied && r.headers.has("Location")) x.response.headers.set("Location", rewrite_url(r.headers.get("Location"), to.at));
   if (to.text_errors && !r.headers.has("Content-Type")) x.response.headers.set("Content-Type", "text/plain");
   auto begun = co_await x.response.begin();
   if (!begun) co_return;
-  co_await base::race(copy_body(r, x.response), x.response.client_gone());
+  const std::string_view type = r.headers.get("Content-Type");
+  const bool page = proxied && type.substr(0, type.find(';')) == "text/html" && !r.headers.has("Content-Encoding") && !r.headers.has("Location");
+  if (page) co_await base::race(copy_page(r, x.response, to.at), x.response.client_gone());
+  else co_await base::race(copy_body(r, x.response), x.response.client_gone());
 }
 
 }  // namespace server

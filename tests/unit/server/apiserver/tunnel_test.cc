@@ -1,4 +1,7 @@
+#include "base/bytes.h"
+#include "base/http/websocket.h"
 #include "http_client.h"
+#include "server/apiserver/tunnel/proxied_page.h"
 
 using namespace test;
 using base::http::Stream;
@@ -25,6 +28,15 @@ Task<> node_api(base::http::Request& request, base::http::Response& response) {
       auto wrote = co_await (*stream)->write(std::string_view(buffer.data(), *n));
       if (!wrote) break;
     }
+  } else if (request.path.starts_with("/podProxy/")) {
+    response.headers.set("Content-Type", "text/html; charset=utf-8");
+    response.headers.set("X-Seen", request.target);
+    if (request.path.ends_with("/moved")) {
+      response.status = 302;
+      response.headers.set("Location", "/login?to=/");
+    }
+    std::string body = "<a href=\"/next\">next</a>";
+    co_await response.send(body);
   } else {
     response.status = 418;
     std::string body = "no such thing";
@@ -113,6 +125,25 @@ TEST_CASE("logs and exec reach a node through the tunnel it keeps") {
   }, true);
 }
 
+TEST_CASE("links of a proxied page stay behind the proxy") {
+  const server::ProxiedAt at{"/p/proxy", "10.42.0.5:80", "api:6443"};
+  auto url = [&](const char* u) { return server::rewrite_url(u, at); };
+  CHECK(url("/a?b=/c") == "/p/proxy/a?b=/c");
+  CHECK(url("/p/proxy/a") == "/p/proxy/a");
+  CHECK(url("http://10.42.0.5:80/a") == "/p/proxy/a");
+  CHECK(url("//10.42.0.5:80/a") == "/p/proxy/a");
+  CHECK(url("https://api:6443/a") == "https://api:6443/p/proxy/a");
+  for (const char* same : {"", "a/b", "#top", "?q=1", "http://elsewhere/a", "//elsewhere/a", "mailto:a@b", "http://10.42.0.5:80", "a?u=http://x/"}) CHECK(url(same) == same);
+  auto page = [&](const char* html) { return server::rewrite_links(html, at); };
+  CHECK(page("<a href=\"/rewriteme\">test</a>") == "<a href=\"/p/proxy/rewriteme\">test</a>");
+  CHECK(page("<IMG alt='/x' SRC = '/i.png'/><p>/a</p>") == "<IMG alt='/x' SRC = '/p/proxy/i.png'/><p>/a</p>");
+  CHECK(page("<form action=/go method=post>") == "<form action=/p/proxy/go method=post>");
+  CHECK(page("<p data=\"/x\"><!-- <a href=\"/x\"> -->") == "<p data=\"/x\"><!-- <a href=\"/x\"> -->");
+  CHECK(page("<script src='/s'>'<a href=\"/x\">'</SCRIPT><a href='/y'>") == "<script src='/p/proxy/s'>'<a href=\"/x\">'</SCRIPT><a href='/p/proxy/y'>");
+  for (const char* odd : {"", "<", "<a", "<a href", "<a href=", "<a href=\"", "<a = / b>", "< a href='/x'>", "<!--", "<script>", "1 < 2", "</a href='/x'>"})
+    CHECK(page(odd) == odd);
+}
+
 TEST_CASE("the tunnel is for nodes only") {
   with_cluster([](Cluster c) -> Task<> {
     Http root(c, certificate(c, "root", {"system:masters"})), nobody(c);
@@ -136,6 +167,32 @@ TEST_CASE("an agent in this process is reached without a tunnel") {
     Http root(c, certificate(c, "root", {"system:masters"}));
     auto log = co_await root.get("/api/v1/namespaces/default/pods/p/log?follow=true");
     CHECK(log.body == "/containerLogs/default/p/c?follow=true");
+
+    // The same over a WebSocket, plain and as base64.
+    const std::string log_url = root.url() + "/api/v1/namespaces/default/pods/p/log";
+    for (std::string_view protocol : {"binary.k8s.io", "base64.binary.k8s.io"}) {
+      base::http::ClientRequest r;
+      r.url = log_url;
+      auto socket = co_await base::http::connect_websocket(root.client(), std::move(r), std::span(&protocol, 1));
+      REQUIRE(socket);
+      auto message = co_await (*socket)->receive();
+      REQUIRE(message);
+      const std::string text = "/containerLogs/default/p/c";
+      CHECK(message->data == (protocol == "binary.k8s.io" ? text : base::base64_encode(text)));
+      auto end = co_await (*socket)->receive();
+      CHECK((end && end->kind == base::http::WebSocketMessage::Kind::close));
+    }
+
+    // A page of the pod; the scheme goes on to the node.
+    CHECK((co_await c.admin->patch(pods, {"default", "p"}, api::PatchType::merge, R"({"status":{"podIP":"10.42.0.9"}})", {.subresource = "status"})));
+    const std::string at = "/api/v1/namespaces/default/pods/https:p:443/proxy";
+    auto page = co_await root.get(at + "/x?y=1");
+    CHECK(page.body == "<a href=\"" + at + "/next\">next</a>");
+    CHECK(page.headers.get("X-Seen") == "/podProxy/https:10.42.0.9:443/x?y=1");
+    CHECK((co_await root.get(at + "/moved")).headers.get("Location") == at + "/login?to=/");
+    auto root_page = co_await root.get(at + "?q=1");
+    CHECK(root_page.status == 301);
+    CHECK(root_page.headers.get("Location") == at + "/?q=1");
     c.api.attach_node("n1", nullptr);
     co_await tasks.stop();
   }, true);
