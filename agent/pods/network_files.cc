@@ -124,11 +124,11 @@ PodHostname pod_hostname(const api::core::Pod& pod, const std::string& cluster_d
 std::string pod_hosts_file(const api::core::Pod& pod, const std::vector<std::string>& pod_ips, const PodHostname& hostname, const std::string& host_file) {
   std::string out;
   if (pod.spec.hostNetwork.value_or(false)) {
-    out = "# Managed by the node agent: the node's hosts file.\n" + host_file;
+    out = "# Kubernetes-managed hosts file (host network).\n" + host_file;
     if (!out.empty() && out.back() != '\n') out += '\n';
   } else {
     out =
-        "# Managed by the node agent.\n"
+        "# Kubernetes-managed hosts file.\n"
         "127.0.0.1\tlocalhost\n"
         "::1\tlocalhost ip6-localhost ip6-loopback\n"
         "fe00::0\tip6-localnet\n"
