@@ -85,7 +85,7 @@ class Requests:
         sample = re.compile(r'^[a-z_]+(\{([a-z_]+="[^"\\]*",?)*\})? [0-9.e+-]+$')
         for line in text.splitlines():
             assert line.startswith("# ") or sample.match(line), line
-        for name in ("apiserver_request_total", "workqueue_adds_total", "apiserver_flowcontrol_dispatched_requests_total", "apiserver_audit_event_total", "process_open_fds"):
+        for name in ("apiserver_request_total", "workqueue_adds_total", "apiserver_flowcontrol_dispatched_requests_total", "apiserver_audit_event_total", "apiserver_watch_events_total", "process_open_fds"):
             assert "\n" + name in text, name
 
     def both_kubectls_read_the_flow_objects(self):

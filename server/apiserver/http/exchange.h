@@ -1,6 +1,7 @@
 // One request on its way through the server, and how its answer is written.
 #pragma once
 
+#include <atomic>
 #include <span>
 
 #include "base/http/server.h"
@@ -25,6 +26,7 @@ struct Exchange {
   OutputForm output;
   const ResourceInfo* resource = nullptr;  // null when it is not served, and for other paths
   size_t sent = 0;                         // bytes of the body of the answer
+  std::atomic<uint64_t>* events = nullptr;  // counts what a watch sends
   flow::Ticket* seat = nullptr;            // given back when a watch has begun
   base::Interrupt* stopping = nullptr;     // the server ends
   audit::Auditor* auditor = nullptr;       // null: no audit

@@ -114,6 +114,7 @@ Task<> Front::handle(base::http::Request& request, base::http::Response& respons
   const bool is_long = is_long_running(x.info);
   std::optional<audit::Entry> entry;
   if (is_long) {
+    x.events = Metrics::events(series);
     LongRunning running(metrics_, series);
     co_await serve(x, entry);
   } else {

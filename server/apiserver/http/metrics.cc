@@ -1,6 +1,7 @@
 #include "server/apiserver/http/metrics.h"
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 #include <span>
 
@@ -39,6 +40,8 @@ struct Metrics::Series {
   std::atomic<uint64_t> microseconds = 0, bytes = 0;
   std::atomic<uint64_t> durations[std::size(kBounds) + 1] = {}, sizes[std::size(kSizes) + 1] = {};
   std::atomic<int> running = 0;  // long-running ones
+  std::string kind_labels;       // group, version and resource alone
+  std::atomic<uint64_t> events = 0;  // of watches
 
   std::atomic<uint64_t>& of(int code) {
     for (Code& c : codes) {
@@ -88,9 +91,12 @@ Metrics::Series* Metrics::series(const RequestInfo& i, const ResourceInfo* r, bo
   std::string_view name = i.is_resource && connects(i.subresource) ? std::string_view("CONNECT") : kVerbs[verb].second;
   made->labels = fmt::format(R"(component="apiserver",dry_run="{}",group="{}",resource="{}",scope="{}",subresource="{}",verb="{}",version="{}")", dry_run ? "All" : "",
                              r ? r->group : "", r ? r->resource : "", kScopes[scope], i.is_resource ? std::string_view(i.subresource) : kPaths[part], name, r ? r->version : "");
+  if (r) made->kind_labels = fmt::format(R"(group="{}",resource="{}",version="{}")", r->group, r->resource, r->version);
   std::unique_lock lock(impl_->mutex);
   return impl_->series.try_emplace(key, std::move(made)).first->second.get();
 }
+
+std::atomic<uint64_t>* Metrics::events(Series* s) { return s ? &s->events : nullptr; }
 
 void Metrics::begin_long(Series* s) {
   if (s) s->running.fetch_add(1, std::memory_order_relaxed);
@@ -141,6 +147,11 @@ void Metrics::append_requests(std::string& out) const {
   metric_head(out, "apiserver_response_sizes", "histogram", "Bytes of response bodies.");
   for (const auto& [key, s] : impl_->series)
     if (!watches(*s)) histogram("apiserver_response_sizes", *s, s->sizes, kSizes, static_cast<double>(s->bytes.load(std::memory_order_relaxed)));
+  metric_head(out, "apiserver_watch_events_total", "counter", "Events sent to watchers.");
+  std::map<std::string_view, uint64_t> events;
+  for (const auto& [key, s] : impl_->series)
+    if (uint64_t n = s->events.load(std::memory_order_relaxed)) events[s->kind_labels] += n;
+  for (const auto& [labels, n] : events) fmt::format_to(at, "apiserver_watch_events_total{{{}}} {}\n", labels, n);
   metric_head(out, "apiserver_longrunning_requests", "gauge", "Watches, logs, streams and proxied requests being served.");
   for (const auto& [key, s] : impl_->series)
     if (int n = s->running.load(std::memory_order_relaxed)) fmt::format_to(at, "apiserver_longrunning_requests{{{}}} {}\n", s->labels, n);

@@ -28,6 +28,8 @@ class Metrics {
   struct Series;
   // The series of a request; null for what is not served. Valid as long as this.
   Series* series(const RequestInfo& info, const ResourceInfo* resource, bool dry_run);
+  // What a watch of the series counts its events in; null for a null series.
+  static std::atomic<uint64_t>* events(Series* series);
   void begin_long(Series* series);
   void end_long(Series* series);
   // `sent`: bytes of the body; not counted for long-running requests.

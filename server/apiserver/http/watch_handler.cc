@@ -157,6 +157,7 @@ Task<> pump(Exchange& x, WatchSession& session, EventWriter& writer, base::TimeP
       writer.add(item);
       told = item.revision;
     }
+    if (x.events) x.events->fetch_add(items->size(), std::memory_order_relaxed);
     auto now = base::Clock::now();
     bool last = now >= deadline;
     if (session.bookmarks() && (now >= next_bookmark || last)) {

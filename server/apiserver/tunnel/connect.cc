@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/http/websocket.h"
+#include "server/apiserver/http/request_audit.h"
 #include "server/apiserver/registry/keys.h"
 
 namespace server {
@@ -317,6 +318,7 @@ Task<> Connect::forward(Exchange& x, NodeRequest to) {
     for (const auto& [name, v] : r.headers) x.response.headers.add(name, v);
     auto client = co_await x.response.upgrade();
     if (!client) co_return;
+    audit_stage(x, audit::kStarted);
     std::unique_ptr<base::http::Stream> node = r.take_stream();
     co_await base::http::pipe(**client, *node);
     co_return;
@@ -343,6 +345,7 @@ Task<> Connect::forward(Exchange& x, NodeRequest to) {
   if (to.text_errors && !r.headers.has("Content-Type")) x.response.headers.set("Content-Type", "text/plain");
   auto begun = co_await x.response.begin();
   if (!begun) co_return;
+  audit_stage(x, audit::kStarted);
   const std::string_view type = r.headers.get("Content-Type");
   const bool page = proxied && type.substr(0, type.find(';')) == "text/html" && !r.headers.has("Content-Encoding") && !r.headers.has("Location");
   if (page) co_await base::race(copy_page(r, x.response, to.at), x.response.client_gone());
