@@ -56,7 +56,9 @@ class Deployments final : public Controller {
     if (!plan.annotations.empty()) {
       json::object body{{"metadata", with_revision(d->metadata)}};
       body["metadata"].as_object()["annotations"] = text_map(plan.annotations);
-      CO_TRY(written, co_await api::patch<apps::Deployment>(client_, key, api::PatchType::merge, base::to_text(body)));
+      api::WriteOptions status;  // not a change that somebody wants: the generation stays
+      status.subresource = "status";
+      CO_TRY(written, co_await api::patch<apps::Deployment>(client_, key, api::PatchType::merge, base::to_text(body), std::move(status)));
     }
     if (plan.create) {
       std::string set = plan.create->metadata.name;

@@ -212,8 +212,8 @@ controller daemon-set-controller
   create,delete,get,list,patch,update,watch apps controllerrevisions
   events
 controller deployment-controller
-  read,patch,update apps deployments
-  update apps deployments/status
+  read,update apps deployments
+  patch,update apps deployments/status
   update apps deployments/finalizers
   create,delete,get,list,patch,update,watch apps replicasets
   read,update core pods

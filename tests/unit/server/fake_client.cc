@@ -203,7 +203,7 @@ api::Result<api::Bytes> FakeClient::replace(const api::Resource& r, const api::O
   if (!revision.empty() && revision != field(old, "resourceVersion")) return base::conflict(r.resource, key.name, "the object has been modified");
   if (!uid.empty() && uid != field(old, "uid")) return base::conflict(r.resource, key.name, "uid mismatch");
   json::object next = options.subresource == "status" ? old : now;
-  if (options.subresource == "status") next["status"] = now["status"];
+  if (options.subresource == "status") next["status"] = now["status"], next["metadata"] = now["metadata"];
   else if (old.contains("status")) next["status"] = old["status"];
   else next.erase("status");
   for (const char* kept : {"uid", "creationTimestamp", "generation", "deletionTimestamp"})

@@ -142,6 +142,7 @@ TEST_CASE("a deployment rolls out, changes, rolls back and is collected") {
       co_return pods.size() == size_t(*now.spec.replicas);
     };
     co_await w.until("the first rollout", settled);
+    CHECK((co_await w.get<apps::Deployment>("web")).metadata.generation == 1);  // what the controller notes is nobody's wish
     std::map<std::string, int> nodes;
     auto pods = co_await w.all<core::Pod>();
     for (auto& p : pods) ++nodes[p.spec.nodeName];
@@ -158,6 +159,7 @@ TEST_CASE("a deployment rolls out, changes, rolls back and is collected") {
     CHECK(sets.size() == 2);
     auto now = co_await w.get<apps::Deployment>("web");
     CHECK(now.metadata.annotations["deployment.kubernetes.io/revision"] == "3");
+    CHECK(now.metadata.generation == 3);
     // Nothing is written any more.
     co_await base::sleep_for(300ms);
     auto before = co_await w.client->list(api::resource_of<core::Pod>(), "default", {});
