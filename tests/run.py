@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
-"""Runs the unit test programs and the cluster scenarios of the release build; prints one line a test and the totals.
+"""Runs the unit test programs and the cluster scenarios of a build; prints one line a test and the totals.
 
-    tests/run.py [--only TEXT] [--fuzz SECONDS]     TEXT: part of a test's name; SECONDS: how long each fuzz target of the fuzz build runs
+    tests/run.py [--only TEXT] [--build PRESET] [--fuzz SECONDS]
+
+TEXT: part of a test's name; PRESET: release unless given, debug and tsan have sanitizers, whose reports fail the run;
+SECONDS: how long each fuzz target of the fuzz build runs
 """
 import argparse
 import importlib.util
+import os
 import pathlib
 import signal
 import subprocess
@@ -13,17 +17,19 @@ import time
 import traceback
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BUILD = ROOT / "build/release"
 sys.path.insert(0, str(ROOT / "tests/cluster"))
 sys.path.insert(0, str(ROOT / "tests/fuzz"))
 
 
-def unit_tests():
-    for program in sorted(BUILD.glob("tests/unit/**/unit_*")):
+def unit_tests(build):
+    environment = dict(os.environ)
+    for sanitizer in ("ASAN", "UBSAN", "TSAN"):
+        environment.setdefault(sanitizer + "_OPTIONS", "halt_on_error=1:print_stacktrace=1" if sanitizer == "UBSAN" else "halt_on_error=0")
+    for program in sorted(build.glob("tests/unit/**/unit_*")):
         if not program.is_file() or not program.stat().st_mode & 0o100:
             continue
         def run(program=program):
-            r = subprocess.run([str(program)], capture_output=True, text=True, timeout=300, cwd=BUILD)
+            r = subprocess.run([str(program)], capture_output=True, text=True, timeout=300 if build.name == "release" else 3000, cwd=build, env=environment)
             if r.returncode != 0:
                 raise AssertionError(r.stdout[-8000:] + r.stderr[-2000:])
         yield "unit " + program.name.removeprefix("unit_"), run
@@ -48,7 +54,9 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="")
     parser.add_argument("--fuzz", type=int, default=0)
+    parser.add_argument("--build", default="release")
     arguments = parser.parse_args()
+    os.environ["APPLIANCE_BUILD"] = arguments.build
     only = arguments.only
     passed, failed = 0, []
 
@@ -65,7 +73,7 @@ def main():
             print(f"FAILED  {name} ({time.monotonic() - begin:.1f} s)\n{explain(e)}", flush=True)
             return False
 
-    for name, function in unit_tests():
+    for name, function in unit_tests(ROOT / "build" / arguments.build):
         if only in name:
             attempt(name, function)
 
@@ -88,6 +96,10 @@ def main():
             print(f"FAILED  {name}: set-up\n{explain(e)}", flush=True)
         finally:
             scenario.close()
+        if harness.Cluster.reports:
+            reports, harness.Cluster.reports = harness.Cluster.reports, []
+            failed.append(name)
+            print(f"FAILED  {name}: {len(reports)} sanitizer reports\n" + "\n\n".join(reports), flush=True)
     left = [l for l in harness.leftovers() if l not in before]
     if not only or "leftovers" in only:
         attempt("nothing is left behind", lambda: (_ for _ in ()).throw(AssertionError("\n".join(left))) if left else None)

@@ -21,11 +21,19 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-BINARY = os.environ.get("APPLIANCE_BINARY", str(ROOT / "build/release/appliance"))
+BUILD = os.environ.get("APPLIANCE_BUILD", "release")  # a preset of CMakePresets.json
+BINARY = os.environ.get("APPLIANCE_BINARY", str(ROOT / "build" / BUILD / "appliance"))
+SLOWER = {"debug": 4, "tsan": 10}.get(BUILD, 1)  # how much longer things may take
 KUBECTL_DIR = os.environ.get("KUBECTL_DIR", str(ROOT / "build/kubectl"))
 KUBECTL = os.path.join(KUBECTL_DIR, "kubectl-1.32")
 KUBECTL_OLD = os.path.join(KUBECTL_DIR, "kubectl-1.20")
+# What a sanitizer prints first, on the standard error of the process: the node's log.
+REPORT = re.compile(r"(?:ERROR|WARNING): (?:Address|Leak|Thread|UndefinedBehavior)Sanitizer|runtime error: |SUMMARY: \w+Sanitizer")
 V1_CONTROLLERS = ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd", "unified"]
+
+
+for sanitizer, options in (("ASAN", "detect_stack_use_after_return=0"), ("UBSAN", "print_stacktrace=1"), ("TSAN", "second_deadlock_stack=1")):
+    os.environ.setdefault(sanitizer + "_OPTIONS", options)
 
 
 class Failure(AssertionError):
@@ -35,7 +43,7 @@ class Failure(AssertionError):
 def run(*argv, check=True, timeout=120, stdin=None, env=None):
     """Runs a command; returns its CompletedProcess with text output. A failure shows what it printed."""
     try:
-        r = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout, env=env)
+        r = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout * SLOWER, env=env)
     except subprocess.TimeoutExpired as e:
         raise Failure(f"{' '.join(argv)}: no end after {timeout} s\n{e.stdout or ''}{e.stderr or ''}")
     if check and r.returncode != 0:
@@ -45,6 +53,7 @@ def run(*argv, check=True, timeout=120, stdin=None, env=None):
 
 def eventually(what, condition, seconds=30, every=0.05):
     """Waits until condition() is true (or returns a value); an exception of it counts as "not yet"."""
+    seconds *= SLOWER
     end = time.monotonic() + seconds
     last = None
     while True:
@@ -106,11 +115,16 @@ class Node:
     def kill(self, sig=signal.SIGKILL):
         if self.process and self.process.poll() is None:
             self.process.send_signal(sig)
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=30 * SLOWER)
 
     def restart(self):
         self.kill(signal.SIGTERM)
         self.spawn()
+
+    def reports(self):
+        """What sanitizers said of the node's processes, with the lines that follow."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return ["\n".join(lines[i:i + 60]) for i, line in enumerate(lines) if REPORT.search(line) and not line.startswith("SUMMARY")]
 
     def tail(self, lines=40):
         try:
@@ -120,6 +134,8 @@ class Node:
 
 
 class Cluster:
+    reports = []  # of all clusters so far
+
     def __init__(self, nodes=2):
         self.id = f"at{os.getpid()}"
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="appliance-test-"))
@@ -244,8 +260,12 @@ class Cluster:
 
     def close(self):
         for n in self.nodes:
+            if SLOWER > 1:
+                with contextlib.suppress(Exception):
+                    n.kill(signal.SIGTERM)  # leaks are looked for at a process's own end
             with contextlib.suppress(Exception):
                 n.kill()
+            Cluster.reports += n.reports()
             with contextlib.suppress(Exception):
                 n.sh(BINARY, "uninstall", *n.flags(), "--yes", check=False, timeout=60)
         for p in self.processes:

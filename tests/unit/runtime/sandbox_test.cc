@@ -4,10 +4,14 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <thread>
 
 #include "base/bytes.h"
 #include "base/files.h"
@@ -108,6 +112,91 @@ TEST_CASE("the supervisor cannot be changed or reached by others") {
     CHECK(sockets == 1);
     for (const char* d : {"/run", "/data"}) {
       CHECK((std::filesystem::status(node.dir + d).permissions() & std::filesystem::perms::all) == std::filesystem::perms::owner_all);
+    }
+  });
+}
+
+TEST_CASE("the supervisor is not dumpable") {
+  // /proc belongs to root where a process is not dumpable, else to the process's own group.
+  struct Group {
+    explicit Group(gid_t g) { REQUIRE(::setresgid(g, g, 0) == 0); }
+    ~Group() { (void)!::setresgid(0, 0, 0); }
+  };
+  auto group_of = [](pid_t pid) {
+    struct stat s {};
+    REQUIRE(::stat(("/proc/" + std::to_string(pid) + "/environ").c_str(), &s) == 0);
+    return s.st_gid;
+  };
+  constexpr gid_t own = 54321;
+  Node node;
+  Group group(own);
+  pid_t ordinary = ::fork();
+  if (ordinary == 0) {
+    ::execl("/bin/busybox", "sleep", "1000", nullptr);
+    ::_exit(1);
+  }
+  while (group_of(ordinary) != own) std::this_thread::sleep_for(1ms);  // until it runs the program
+  node.run([&]() -> base::Task<> {
+    auto pod = co_await node.sandbox();
+    CHECK(group_of(pod->supervisor_pid()) == 0);
+  });
+  ::kill(ordinary, SIGKILL);
+  ::waitpid(ordinary, nullptr, 0);
+}
+
+TEST_CASE("the session keyring and the cgroup namespace of a container are its own, in exec too") {
+  // A key that shows in /proc/keys only to those who hold its keyring: a process of our own and what inherits it. Threads that exist already,
+  // one of which may start the supervisor, would not.
+  static constexpr const char* name = "APPLIANCE_TEST_KEY";
+  if (::getenv(name) == nullptr) {
+    pid_t child = ::fork();
+    if (child == 0) {
+      constexpr long join_session = 1, set_permissions = 5, session = -3;
+      const std::string made = "held-" + std::to_string(::getpid());
+      if (::syscall(SYS_keyctl, join_session, "appliance-test") < 0) ::_exit(2);
+      long key = ::syscall(SYS_add_key, "user", made.c_str(), "x", 1, session);
+      if (key <= 0 || ::syscall(SYS_keyctl, set_permissions, key, 0x3f000000) != 0) ::_exit(3);
+      ::setenv(name, made.c_str(), 1);
+      ::execl("/proc/self/exe", "unit_runtime", "the session keyring and the cgroup namespace*", nullptr);
+      ::_exit(4);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 2) WARN("skipped: this kernel has no session keyrings");
+    else CHECK(status == 0);
+    return;
+  }
+  const std::string host = ::getenv(name);
+  std::ifstream file("/proc/keys");
+  REQUIRE(has(std::string(std::istreambuf_iterator<char>(file), {}), host));
+  char ours[64]{};
+  REQUIRE(::readlink("/proc/self/ns/cgroup", ours, sizeof ours - 1) > 0);
+  Node node;
+  node.run([&]() -> base::Task<> {
+    auto pod = co_await node.sandbox();
+    const std::string look = "grep -c . /proc/keys; cat /proc/keys; readlink /proc/self/ns/cgroup; grep -v ':/$' /proc/self/cgroup || echo only roots";
+    auto spec = node.shell("c", look + "; echo end; sleep 1000");
+    spec.privileged = true;  // others do not see /proc/keys
+    auto path = spec.log.path;
+    CHECK(co_await pod->start(spec));
+    co_await until([&] { return has(log_text(path, "stdout"), "end\n"); });
+    auto exec = co_await pod->exec("c", {.argv = {"/bin/sh", "-c", look}});
+    REQUIRE(exec);
+    std::string in_exec;
+    for (;;) {
+      auto chunk = co_await (*exec)->out()->read();
+      REQUIRE(chunk);
+      if (chunk->empty()) break;
+      in_exec += *chunk;
+    }
+    for (const std::string& text : {log_text(path, "stdout"), in_exec}) {
+      INFO(text);
+      CHECK_FALSE(text.starts_with("0\n"));
+      CHECK(has(text, "appliance-"));
+      CHECK_FALSE(has(text, host));
+      CHECK(has(text, "cgroup:["));
+      CHECK_FALSE(has(text, ours));
+      CHECK(has(text, "only roots\n"));
     }
   });
 }
