@@ -41,9 +41,6 @@ void add_mandatory(std::vector<FlowSchema>& schemas, std::vector<PriorityLevelCo
 unsigned at_least_zero(int32_t n) { return n < 0 ? 0u : static_cast<unsigned>(n); }
 
 void read_level(Level& l, const PriorityLevelConfiguration& o) {
-  l.name = o.metadata.name;
-  l.uid = o.metadata.uid;
-  l.exempt = o.spec.type == "Exempt";
   l.quiescing = false;
   l.shares = l.exempt ? 0 : 30;
   l.lendable_percent = 0;
@@ -126,22 +123,22 @@ void FlowControl::configure(std::vector<FlowSchema> schemas, std::vector<Priorit
   std::vector<std::shared_ptr<Waiter>> granted;
   {
     std::scoped_lock lock(mutex_);
-    std::unordered_map<std::string_view, std::shared_ptr<Level>> known;
+    std::vector<std::shared_ptr<Level>> known;
     std::unordered_map<std::string_view, std::shared_ptr<SchemaCounters>> counters;
     if (config_) {
-      for (const auto& l : config_->levels) known[l->name] = l;
+      known = config_->levels;
       for (const Schema& s : config_->schemas) counters[s.object.metadata.name] = s.counters;
     }
     for (const auto& o : levels) {
-      auto it = known.find(o.metadata.name);
-      std::shared_ptr<Level> l = it == known.end() ? std::make_shared<Level>() : it->second;
+      auto it = std::find_if(known.begin(), known.end(), [&](const auto& l) { return l->is(o); });
+      std::shared_ptr<Level> l = it == known.end() ? std::make_shared<Level>(o) : *it;
       if (it != known.end()) known.erase(it);
       read_level(*l, o);
       next->levels.push_back(std::move(l));
     }
     // Gone from the configuration, but with requests: served to their end with the seats they have.
     const size_t live = next->levels.size();
-    for (auto& [name, l] : known) {
+    for (const auto& l : known) {
       if (l->in_use == 0 && l->waiting == 0) continue;
       l->quiescing = true;
       next->levels.push_back(l);
@@ -199,30 +196,31 @@ void FlowControl::give_back(Level& l, unsigned seats) {
 Ticket FlowControl::admit(const RequestView& request, unsigned seats) {
   Ticket t;
   t.control_ = this;
-  {
-    std::scoped_lock lock(mutex_);
-    t.config_ = config_;
-  }
-  for (const Schema& s : t.config_->schemas) {
-    if (!matches(s.object, request)) continue;
-    t.schema_ = &s;
-    break;
-  }
-  // Somebody without any group matches nothing: the last one is for all.
-  if (!t.schema_) t.schema_ = &t.config_->schemas.back();
-  t.level_ = t.schema_->level.get();
   t.begun_ = base::Clock::now();
   t.watch_ = request.verb == "watch";
+  std::unique_lock lock(mutex_);
+  do {
+    t.config_ = config_;
+    lock.unlock();
+    // Somebody without any group matches nothing: the last one is for all.
+    t.schema_ = &t.config_->schemas.back();
+    for (const Schema& s : t.config_->schemas) {
+      if (!matches(s.object, request)) continue;
+      t.schema_ = &s;
+      break;
+    }
+    t.level_ = t.schema_->level.get();
+    if (t.level_->exempt) {
+      t.level_->exempt_running.fetch_add(1, std::memory_order_relaxed);
+      t.schema_->counters->dispatched.fetch_add(1, std::memory_order_relaxed);
+      t.schema_->counters->waited.add(0);
+      t.state_ = Ticket::State::running;
+      return t;
+    }
+    lock.lock();
+  } while (t.config_ != config_);  // a level that is not configured any more gets no more seats
   Level& l = *t.level_;
   SchemaCounters& counters = *t.schema_->counters;
-  if (l.exempt) {
-    l.exempt_running.fetch_add(1, std::memory_order_relaxed);
-    counters.dispatched.fetch_add(1, std::memory_order_relaxed);
-    counters.waited.add(0);
-    t.state_ = Ticket::State::running;
-    return t;
-  }
-  std::unique_lock lock(mutex_);
   t.seats_ = std::clamp(seats, 1u, std::min(kWidest, l.nominal));
   // Nobody who waits is passed over.
   const bool at_once = l.waiting == 0 && fits(l, t.seats_, waiting_ == 0);

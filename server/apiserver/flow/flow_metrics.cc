@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "server/apiserver/flow/flow_control.h"
@@ -38,6 +40,13 @@ void FlowControl::write_metrics(std::string& out) const {
     config = config_;
     for (const auto& l : config->levels) {
       unsigned exempt = l->exempt_running.load(std::memory_order_relaxed);
+      // One that was replaced under its name is told with its successor.
+      if (auto known = std::find_if(seats.begin(), seats.end(), [&](const Seats& s) { return s.name == l->name; }); known != seats.end()) {
+        known->in_use += l->in_use + exempt;
+        known->running += l->running + exempt;
+        known->waiting += l->waiting;
+        continue;
+      }
       seats.push_back({l->name, l->nominal, l->kept, l->most, l->in_use + exempt, l->running + exempt, l->waiting, l->exempt});
     }
   }

@@ -41,8 +41,14 @@ struct Durations {
 };
 
 struct Level {
-  std::string name, uid;
-  bool exempt = false, queuing = false, quiescing = false;
+  explicit Level(const api::flowcontrol::PriorityLevelConfiguration& o) : name(o.metadata.name), uid(o.metadata.uid), exempt(exempts(o)) {}
+  static bool exempts(const api::flowcontrol::PriorityLevelConfiguration& o) { return o.spec.type == "Exempt"; }
+  bool is(const api::flowcontrol::PriorityLevelConfiguration& o) const { return name == o.metadata.name && uid == o.metadata.uid && exempt == exempts(o); }
+
+  // Requests read these without the lock: what differs in them is another level.
+  const std::string name, uid;
+  const bool exempt;
+  bool queuing = false, quiescing = false;
   unsigned shares = 0, lendable_percent = 0;
   int borrowing_percent = -1;  // -1: no limit
   unsigned queue_count = 0, hand = 0, queue_limit = 0;

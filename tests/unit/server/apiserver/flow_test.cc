@@ -1,5 +1,7 @@
 // API Priority and Fairness: who is matched, who runs, who waits, who is refused.
+#include <atomic>
 #include <set>
+#include <thread>
 
 #include "api/codec.h"
 #include "base/interrupt.h"
@@ -232,6 +234,44 @@ TEST_CASE("a level that is taken away serves those it has to their end") {
     b.release();
     c.release();
   });
+}
+
+TEST_CASE("requests pass while the configuration changes, and all seats come back") {
+  FlowControl control(7);
+  configure_small(control);
+  auto changed = [](const char* uid, bool exempt) {
+    auto o = *api::decode<PriorityLevelConfiguration>(kTwo);
+    o.metadata.uid = uid;
+    if (exempt) o.spec.type = "Exempt";
+    return o;
+  };
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i)
+    threads.emplace_back([&, i] {
+      UserInfo who = user("u" + std::to_string(i), {});
+      while (!stop) {
+        Ticket t = control.admit(request(who, "get", "", "pods"), 2);
+        std::string_view uid = t.level_uid();
+        if (uid != "two" && uid != "other") stop = true;
+        std::this_thread::yield();
+      }
+    });
+  for (int i = 0; i < 300; ++i) {
+    control.configure({*api::decode<FlowSchema>(kAll)}, {changed(i % 2 ? "two" : "other", i % 3 == 0)});
+    std::string text;
+    control.write_metrics(text);
+    CHECK(text.find("apiserver_flowcontrol_current_executing_seats{priority_level=\"two\"}") == text.rfind("apiserver_flowcontrol_current_executing_seats{priority_level=\"two\"}"));
+  }
+  CHECK_FALSE(stop);
+  stop = true;
+  for (auto& t : threads) t.join();
+  configure_small(control);
+  UserInfo eve = user("eve", {});
+  Ticket a = control.admit(request(eve, "get", "", "pods"), 1), b = control.admit(request(eve, "get", "", "pods"), 1), c = control.admit(request(eve, "get", "", "pods"), 1);
+  CHECK(a.state() == Ticket::State::running);
+  CHECK(b.state() == Ticket::State::running);
+  CHECK(c.state() == Ticket::State::waiting);
 }
 
 TEST_CASE("flow control objects are there, tell what dangles, and mandatory ones come back") {
