@@ -97,9 +97,10 @@ struct Streams {
   runtime::FdStreamPtr in, out, err;
   std::function<Task<>(TerminalSize)> resize;
   bool close_in = true;  // at the end of the client's input
+  bool end_with_in = false;  // the end of the client's input is the end of everything
 };
 
-Task<> copy_in(RemoteCommand* client, runtime::FdStreamPtr to, bool close_at_end) {
+Task<> copy_in(RemoteCommand* client, runtime::FdStreamPtr to, bool close_at_end, std::function<void()> at_end) {
   std::vector<char> buffer(32 * 1024);
   for (;;) {
     size_t n = co_await client->read_stdin(buffer);
@@ -108,6 +109,7 @@ Task<> copy_in(RemoteCommand* client, runtime::FdStreamPtr to, bool close_at_end
     if (!w) break;
   }
   if (close_at_end) to->close();
+  if (at_end) at_end();
 }
 
 Task<> copy_out(RemoteCommand* client, runtime::FdStreamPtr from, bool err, std::shared_ptr<int> open, std::shared_ptr<base::Event> ended) {
@@ -142,7 +144,13 @@ Task<> connect(base::Runtime& runtime, RemoteCommand& client, Streams streams) {
     auto strand = co_await base::this_executor();
     auto open = std::make_shared<int>(0);
     auto ended = std::make_shared<base::Event>();
-    if (streams.in) children.spawn("stdin", strand, copy_in(c, streams.in, streams.close_in));
+    std::function<void()> leave;
+    if (streams.end_with_in)
+      leave = [open, ended] {
+        *open = 0;
+        ended->notify();
+      };
+    if (streams.in) children.spawn("stdin", strand, copy_in(c, streams.in, streams.close_in, std::move(leave)));
     if (streams.resize) children.spawn("terminal sizes", strand, copy_sizes(c, streams.resize));
     if (streams.out) {
       ++*open;
@@ -154,7 +162,7 @@ Task<> connect(base::Runtime& runtime, RemoteCommand& client, Streams streams) {
     }
     for (;;) {
       uint64_t seen = ended->version();
-      if (*open == 0) co_return;
+      if (*open <= 0) co_return;
       co_await ended->wait(seen);
     }
   });
@@ -238,7 +246,7 @@ Task<> NodeApi::attach(http::Request& request, http::Response& response, Path pa
   options.tty = target->container.tty;
   base::Runtime* runtime = &context_.runtime;
   co_await serve_remote_command(context_.runtime, request, response, options,
-                                [runtime, options, sandbox = target->pod.sandbox,
+                                [runtime, options, sandbox = target->pod.sandbox, once = target->container.in_once,
                                  id = target->container.id](RemoteCommand& client) -> Task<CommandOutcome> {
                                   auto session = co_await sandbox->attach(id, options.in);
                                   if (!session) co_return CommandOutcome{1, session.error().message};
@@ -248,6 +256,8 @@ Task<> NodeApi::attach(http::Request& request, http::Response& response, Path pa
                                   if (options.out) streams.out = s->out();
                                   if (options.err) streams.err = s->err();
                                   streams.close_in = !options.tty;
+                                  // The container's input stays open for the next client: this one has nothing more to say.
+                                  streams.end_with_in = options.in && (!once || options.tty);
                                   if (options.tty) {
                                     streams.resize = [s](TerminalSize size) -> Task<> {
                                       auto r = co_await s->resize(size.width, size.height);

@@ -26,7 +26,7 @@ namespace agent {
 // What the node API needs to know; a copy, safe to keep.
 struct ContainerView {
   std::string name, id, log_path, previous_log_path;
-  bool running = false, started_once = false, tty = false, in = false;
+  bool running = false, started_once = false, tty = false, in = false, in_once = false;
   std::string waiting_reason;
 };
 struct PodView {

@@ -109,6 +109,7 @@ void PodWorker::publish() {
       c.started_once = slot.attempt >= 0;
       c.tty = slot.spec->tty.value_or(false);
       c.in = slot.spec->stdin.value_or(false);
+      c.in_once = slot.spec->stdinOnce.value_or(false);
       if (slot.status.state && slot.status.state->waiting) c.waiting_reason = slot.status.state->waiting->reason;
       view_.containers.push_back(std::move(c));
     }

@@ -122,6 +122,20 @@ class Workloads:
         assert {p["spec"]["nodeName"] for p in pods} == {n.name for n in c.nodes}, pods
         assert all(p["status"]["podIP"].startswith("10.42.") for p in pods)
 
+    def who_attaches_leaves_with_the_end_of_his_input(self):
+        run = ["run", "listener", f"--image={self.image}", "--restart=Never", "--attach", "--stdin", "--pod-running-timeout=30s"]
+        # The container's input stays open: it goes on, only the client leaves.
+        self.c.kubectl(*run, "--leave-stdin-open", "--", "sh", "-c", "cat && echo closed", stdin="first\n", timeout=30)
+        eventually("what was sent has arrived", lambda: self.c.kubectl("logs", "listener").stdout == "first\n", 10)
+        assert self.c.get("pod", "listener")["status"]["phase"] == "Running"
+        self.c.kubectl("attach", "listener", "--stdin", stdin="second\n", timeout=30)
+        eventually("so has the next", lambda: self.c.kubectl("logs", "listener").stdout == "first\nsecond\n", 10)
+        self.c.kubectl("delete", "pod", "listener", "--now")
+        # Open once: the container sees the end, and the client waits for what it says to that.
+        out = self.c.kubectl(*run, "--", "sh", "-c", "cat && echo closed", stdin="first\n", timeout=30).stdout
+        assert out.endswith("first\nclosed\n"), out
+        self.c.kubectl("delete", "pod", "listener", "--now")
+
     def a_pod_sees_its_environment_volumes_and_identity(self):
         c = self.c
         c.kubectl("create", "configmap", "settings", "--from-literal=color=red")
