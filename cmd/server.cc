@@ -113,6 +113,7 @@ class ServerProcess {
     datastore::SqliteOptions store_options;
     store_options.path = data + "/server/state.db";
     store_options.indexer = server::indexer();
+    store_options.tag = server::tag();
     store_options.volatile_prefixes = {"/registry/coordination.k8s.io/leases/kube-node-lease/"};
     // Opened also when encryption is off: what is encrypted already stays readable.
     const std::string key_file = data + "/server/encryption.key";

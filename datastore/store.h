@@ -60,6 +60,12 @@ struct ListOptions {
   Revision at = 0;                // 0: now; else exactly that state (410 Expired once compacted, 504 when in the future after 3 s)
 };
 
+// What a watcher needs of the changes below its prefix: those of one key; or those of records with a tag, before or after (see SqliteOptions::tag). Many
+// watchers of one folder, each with its own small part, then cost no more than the parts. Empty: all of them.
+struct Narrow {
+  std::string key, tag;
+};
+
 // A subscription. Events arrive in order, without gap, from the revision asked for.
 class Watcher {
  public:
@@ -105,7 +111,7 @@ class Store {
   // All or none, one revision. 409 Conflict (reason "Conflict", Error.name = the key) when a precondition fails. The records written, in order.
   virtual Task<Result<std::vector<RecordPtr>>> write(std::vector<Write> writes) = 0;
   // Events of keys with this prefix after revision `from`; 0: from now. 410 Expired when compacted.
-  virtual Result<std::unique_ptr<Watcher>> watch(std::string prefix, Revision from) = 0;
+  virtual Result<std::unique_ptr<Watcher>> watch(std::string prefix, Revision from, Narrow narrow = {}) = 0;
   virtual Revision revision() const = 0;   // of the last acknowledged write
   virtual Revision compacted() const = 0;  // history before this is gone
   // Drops history before the revision (bounded steps in the background).
@@ -122,6 +128,9 @@ class Store {
   // Waits for writes under way, then closes.
   virtual Task<> stop() = 0;
 };
+
+// A word by which watchers choose records; empty: none.
+using Tag = std::string_view (*)(const Record& record);
 
 // Makes Record.attributes for what is loaded from disk.
 using Indexer = std::function<std::shared_ptr<const void>(std::string_view key, std::string_view value)>;

@@ -6,6 +6,7 @@ namespace datastore {
 
 struct WatchHub::Queue {
   std::string prefix;
+  Narrow narrow;
   Revision from = 0;
 
   // Under the hub's mutex.
@@ -74,20 +75,50 @@ class WatchHub::Subscription final : public Watcher {
   std::shared_ptr<Queue> queue_;
 };
 
-Result<std::unique_ptr<Watcher>> WatchHub::subscribe(const History& history, std::string prefix, Revision from) {
+Result<std::unique_ptr<Watcher>> WatchHub::subscribe(const History& history, std::string prefix, Revision from, Narrow narrow) {
   std::scoped_lock lock(mutex_);
   if (closed_) return std::unexpected(*closed_);
   // Nothing is published meanwhile: what the history holds up to here is replayed, the rest will be pushed.
   Revision now = published();
   auto queue = std::make_shared<Queue>();
   queue->prefix = std::move(prefix);
+  queue->narrow = std::move(narrow);
   queue->from = from == 0 ? now : from;
   if (from != 0) {
     TRY(queue->events, history.events(queue->prefix, from, now));
+    std::erase_if(queue->events, [&](const Event& e) { return !wants(*queue, e); });
   }
   queue->bound = queue_bound_ + queue->events.size();
-  (queue->prefix.ends_with('/') ? by_folder_[queue->prefix] : others_).push_back(queue);
+  place(*queue).push_back(queue);
   return std::make_unique<Subscription>(shared_from_this(), std::move(queue));
+}
+
+template <class F>
+void WatchHub::for_each(F f) const {
+  f(others_);
+  for (auto& [key, queues] : by_key_) f(queues);
+  for (auto& [prefix, folder] : by_folder_) {
+    f(folder.all);
+    for (auto& [tag, queues] : folder.by_tag) f(queues);
+  }
+}
+
+bool WatchHub::wants(const Queue& queue, const Event& event) const {
+  if (!queue.narrow.key.empty()) return event.record->key == queue.narrow.key;
+  if (queue.narrow.tag.empty() || !tag_) return true;
+  return tag_(*event.record) == queue.narrow.tag || (event.previous && tag_(*event.previous) == queue.narrow.tag);
+}
+
+WatchHub::Queues& WatchHub::place(const Queue& queue) {
+  if (!queue.narrow.key.empty()) return by_key_[queue.narrow.key];
+  if (!queue.prefix.ends_with('/')) return others_;
+  Folder& folder = by_folder_[queue.prefix];
+  return queue.narrow.tag.empty() || !tag_ ? folder.all : folder.by_tag[queue.narrow.tag];
+}
+
+void WatchHub::stage(Named& named, std::string_view name, const Event& event, Queues& touched) {
+  if (named.empty() || name.empty()) return;
+  if (auto it = named.find(name); it != named.end()) stage(it->second, event, touched);
 }
 
 void WatchHub::stage(Queues& queues, const Event& event, Queues& touched) {
@@ -106,8 +137,14 @@ void WatchHub::publish(std::span<const Event> events, Revision revision) {
       std::string_view key = event.record->key;
       for (size_t at = by_folder_.empty() ? std::string_view::npos : key.find('/'); at != std::string_view::npos; at = key.find('/', at + 1)) {
         auto it = by_folder_.find(key.substr(0, at + 1));
-        if (it != by_folder_.end()) stage(it->second, event, touched);
+        if (it == by_folder_.end()) continue;
+        stage(it->second.all, event, touched);
+        if (it->second.by_tag.empty()) continue;
+        std::string_view now = tag_(*event.record), before = event.previous ? tag_(*event.previous) : std::string_view();
+        stage(it->second.by_tag, now, event, touched);
+        if (before != now) stage(it->second.by_tag, before, event, touched);
       }
+      stage(by_key_, key, event, touched);
       stage(others_, event, touched);
     }
     for (auto& queue : touched) queue->push_staged(queue_bound_);
@@ -126,14 +163,16 @@ void WatchHub::wake(Queues queues) {
 
 void WatchHub::unsubscribe(const std::shared_ptr<Queue>& queue) {
   std::scoped_lock lock(mutex_);
-  if (!queue->prefix.ends_with('/')) {
-    std::erase(others_, queue);
+  Queues& queues = place(*queue);
+  std::erase(queues, queue);
+  if (!queues.empty() || &queues == &others_) return;
+  if (!queue->narrow.key.empty()) {
+    by_key_.erase(queue->narrow.key);
     return;
   }
-  auto it = by_folder_.find(queue->prefix);
-  if (it == by_folder_.end()) return;
-  std::erase(it->second, queue);
-  if (it->second.empty()) by_folder_.erase(it);
+  auto folder = by_folder_.find(queue->prefix);
+  if (&queues != &folder->second.all) folder->second.by_tag.erase(queue->narrow.tag);
+  if (folder->second.empty()) by_folder_.erase(folder);
 }
 
 void WatchHub::close(base::Error why) {
@@ -142,8 +181,7 @@ void WatchHub::close(base::Error why) {
     std::scoped_lock lock(mutex_);
     if (closed_) return;
     closed_ = why;
-    all = others_;
-    for (auto& [prefix, queues] : by_folder_) all.insert(all.end(), queues.begin(), queues.end());
+    for_each([&](const Queues& queues) { all.insert(all.end(), queues.begin(), queues.end()); });
     for (auto& queue : all) {
       std::scoped_lock queue_lock(queue->mutex);
       if (!queue->closed) queue->closed = why;
@@ -154,8 +192,8 @@ void WatchHub::close(base::Error why) {
 
 size_t WatchHub::watchers() const {
   std::scoped_lock lock(mutex_);
-  size_t n = others_.size();
-  for (auto& [prefix, queues] : by_folder_) n += queues.size();
+  size_t n = 0;
+  for_each([&](const Queues& queues) { n += queues.size(); });
   return n;
 }
 

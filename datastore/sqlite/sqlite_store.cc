@@ -35,9 +35,9 @@ class SqliteStoreImpl final : public SqliteStore {
     co_return writer_.history().list(prefix, options);
   }
 
-  Result<std::unique_ptr<Watcher>> watch(std::string prefix, Revision from) override {
+  Result<std::unique_ptr<Watcher>> watch(std::string prefix, Revision from, Narrow narrow) override {
     if (from != 0) CHECK_OK(writer_.check_volatile(prefix, from));
-    return writer_.hub().subscribe(writer_.history(), std::move(prefix), from);
+    return writer_.hub().subscribe(writer_.history(), std::move(prefix), from, std::move(narrow));
   }
 
  private:

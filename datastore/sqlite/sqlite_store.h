@@ -17,6 +17,7 @@ namespace datastore {
 struct SqliteOptions {
   std::string path;
   Indexer indexer;  // called for each record loaded; may be empty
+  Tag tag = nullptr;
   // History is kept at least this long, unless there are more events than `history_events`.
   base::Duration history_window = std::chrono::minutes(5);
   size_t history_events = 10'000;

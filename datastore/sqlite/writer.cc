@@ -35,7 +35,7 @@ Writer::Writer(base::Runtime& runtime, SqliteOptions options)
     : options_(std::move(options)),
       strand_(runtime.strand()),
       window_{options_.history_window, options_.history_events, kHistoryBytes},
-      hub_(std::make_shared<WatchHub>(runtime.strand(), options_.watch_queue)) {}
+      hub_(std::make_shared<WatchHub>(runtime.strand(), options_.watch_queue, options_.tag)) {}
 
 Writer::~Writer() { join(); }
 

@@ -109,5 +109,7 @@ class ApiServer {
 
 // What the store attaches to each record it loads from disk, so that lists and watches filter without decoding.
 datastore::Indexer indexer();
+// By what the store finds the watchers of a change.
+datastore::Tag tag();
 
 }  // namespace server

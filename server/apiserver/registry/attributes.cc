@@ -101,6 +101,10 @@ std::shared_ptr<const Attributes> read_attributes(std::string_view key, std::str
   return make_attributes(group, resource, parts, at == std::string_view::npos ? 0 : at + mark.size());
 }
 
+std::string_view tag_of(const datastore::Record& record) { return record.attributes ? attributes_of(record).field(tag_field) : std::string_view(); }
+
+datastore::Tag tag() { return &tag_of; }
+
 datastore::Indexer indexer() {
   return [](std::string_view key, std::string_view value) -> std::shared_ptr<const void> { return read_attributes(key, value); };
 }

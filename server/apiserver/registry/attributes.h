@@ -32,6 +32,10 @@ std::shared_ptr<const Attributes> make_attributes(std::string_view group, std::s
 // From a stored value.
 std::shared_ptr<const Attributes> read_attributes(std::string_view key, std::string_view value);
 
+// What pods are told apart by when hundreds of nodes watch them, each its own: the name of the node (see datastore::Narrow).
+inline constexpr std::string_view tag_field = "spec.nodeName";
+std::string_view tag_of(const datastore::Record& record);
+
 inline const Attributes& attributes_of(const datastore::Record& record) { return *static_cast<const Attributes*>(record.attributes.get()); }
 
 }  // namespace server

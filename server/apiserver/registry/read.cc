@@ -52,6 +52,12 @@ bool Selection::matches(const datastore::Record& record, bool namespaced) const 
   });
 }
 
+std::string Selection::key(const ResourceInfo& r, const std::string& ns) const {
+  if (fields.empty() || (r.namespaced && ns.empty())) return {};
+  auto name = fields.required_value("metadata.name");
+  return name && !name->empty() ? r.collection(ns) + *name : std::string();
+}
+
 namespace {
 
 // Names of core events' fields in events.k8s.io.
@@ -132,9 +138,10 @@ Result<RecordPtr> Registry::get(const Target& t) const {
 }
 
 Task<Result<ListAnswer>> Registry::list(const ResourceInfo* r, std::string ns, ListRequest q) const {
-  const std::string prefix = r->collection(ns);
+  std::string prefix = r->collection(ns);
   datastore::ListOptions options;
   CO_CHECK_OK(check_list_options(q));
+  if (std::string one = q.selection.key(*r, ns); !one.empty() && q.limit == 0 && q.continue_token.empty()) prefix = std::move(one);
   if (!q.continue_token.empty()) {
     if (!q.resource_version.empty() && q.resource_version != "0")
       co_return base::bad_request("specifying resource version is not allowed when using continue");

@@ -35,6 +35,8 @@ struct Selection {
   api::FieldSelector fields;
   bool everything = true;
   bool matches(const datastore::Record& record, bool namespaced) const;
+  // The one key below the collection that can match, when a name is demanded; else empty.
+  std::string key(const ResourceInfo& resource, const std::string& ns) const;
 };
 // 400 on bad syntax or a field that cannot be selected by.
 Result<Selection> parse_selection(const ResourceInfo& resource, std::string_view labels, std::string_view fields);

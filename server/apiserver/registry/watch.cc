@@ -15,12 +15,15 @@ Task<Result<std::unique_ptr<WatchSession>>> Registry::watch(const ResourceInfo* 
   bool synthetic = q.initial_events.value_or(from == 0);
   auto session = std::make_unique<WatchSession>();
   session->selection_ = std::move(q.selection);
+  datastore::Narrow narrow;
+  narrow.key = session->selection_.key(*r, ns);
+  narrow.tag = session->selection_.fields.required_value(tag_field).value_or(std::string());
   session->bookmarks_ = q.bookmarks;
   session->namespaced_ = r->namespaced;
   const std::string prefix = r->collection(ns);
   if (from != 0) CO_CHECK_OK(co_await wait_for_revision(store_, from));
   if (synthetic) {
-    auto now = co_await store_.list(prefix);
+    auto now = co_await store_.list(narrow.key.empty() ? prefix : narrow.key);
     if (!now) co_return std::unexpected(std::move(now).error());
     from = now->revision;
     for (RecordPtr& record : now->records)
@@ -32,7 +35,7 @@ Task<Result<std::unique_ptr<WatchSession>>> Registry::watch(const ResourceInfo* 
   } else if (from == 0) {
     from = store_.revision();
   }
-  auto watcher = store_.watch(prefix, from);
+  auto watcher = store_.watch(prefix, from, std::move(narrow));
   if (!watcher) {
     if (watcher.error().code == 410) co_return base::expired(fmt::format("too old resource version: {} ({})", from, store_.compacted()));
     co_return std::unexpected(std::move(watcher).error());

@@ -27,6 +27,7 @@ Result<std::unique_ptr<Store>> sqlite(base::Runtime& runtime, const std::string&
   options.history_events = settings.events;
   options.watch_queue = settings.watch_queue;
   options.volatile_prefixes = {"/leases/"};
+  options.tag = [](const Record& r) { return r.value ? std::string_view(*r.value).substr(0, 1) : std::string_view(); };
   return open_sqlite(runtime, std::move(options));
 }
 
@@ -328,6 +329,43 @@ TEST_CASE("a watcher sees every change of its prefix once, in order, with what w
     CHECK(events[2].previous == two);
     auto nothing = must(co_await watcher->next_until(base::Clock::now() + 20ms));
     CHECK(nothing.empty());
+  });
+}
+
+TEST_CASE("a watcher of one key or of a tag sees what concerns it alone, now and replayed") {
+  on_each([](Store& store) -> Task<> {
+    const Revision begin = store.revision();
+    auto key = must(store.watch("/a/", 0, {"/a/x", ""}));
+    auto tag = must(store.watch("/a/", 0, {"", "t"}));
+    auto other = must(store.watch("/a/", 0, {"", "u"}));
+    auto wide = must(store.watch("/", 0, {"", "t"}));
+    auto write = [&](Write w) -> Task<> { (void)must(co_await write_one(store, std::move(w))); };
+    co_await write(put("/a/x", "t1"));
+    co_await write(put("/a/xy", "v1"));
+    co_await write(put("/b/x", "t1"));
+    co_await write(put("/a/x", "u2"));  // out of one tag, into the other
+    co_await write(put("/a/x", "u3"));
+    co_await write(erase("/a/x"));
+    auto check = [&](datastore::Watcher& w, std::vector<Revision> wanted) -> Task<> {
+      std::vector<Revision> seen;
+      for (const auto& e : co_await take(w, wanted.size())) seen.push_back(e.record->revision - begin);
+      CHECK(seen == wanted);
+      CHECK(must(co_await w.next_until(base::Clock::now() + 5ms)).empty());
+      CHECK(w.progress() == store.revision());
+    };
+    co_await check(*key, {1, 4, 5, 6});
+    co_await check(*tag, {1, 4});
+    co_await check(*other, {4, 5, 6});
+    co_await check(*wide, {1, 3, 4});
+    auto replayed_key = must(store.watch("/a/", begin, {"/a/x", ""}));
+    auto replayed_tag = must(store.watch("/a/", begin, {"", "t"}));
+    co_await check(*replayed_key, {1, 4, 5, 6});
+    co_await check(*replayed_tag, {1, 4});
+    tag.reset(), key.reset();  // those that go leave the others
+    co_await write(put("/a/x", "t4"));
+    co_await check(*wide, {7});
+    co_await check(*replayed_key, {7});
+    co_await check(*replayed_tag, {7});
   });
 }
 

@@ -42,6 +42,7 @@ inline void with_cluster(std::function<Task<>(Cluster)> f, bool listen = false, 
     datastore::SqliteOptions so;
     so.path = directory + "/state.db";
     so.indexer = server::indexer();
+    so.tag = server::tag();
     if (settings.store) settings.store(so);
     auto store = datastore::open_sqlite(runtime, so);
     REQUIRE(store);

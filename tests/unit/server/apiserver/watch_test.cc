@@ -52,6 +52,45 @@ TEST_CASE("an object that begins or ceases to match a selector is added or delet
   });
 }
 
+TEST_CASE("a watch of one node's pods, or of one name, is told of those alone, moves in and out included") {
+  with_cluster([](Cluster c) -> Task<> {
+    co_await default_account(c);
+    api::WatchOptions mine, named, both;
+    mine.field_selector = "spec.nodeName=n1";
+    named.field_selector = "metadata.name=late";
+    both.field_selector = "spec.nodeName=n1,metadata.name!=there";
+    CHECK((co_await c.admin->create(pods, {"default", ""}, pod("there", R"(,"nodeName":"n1")"))));
+    CHECK((co_await c.admin->create(pods, {"default", ""}, pod("later", R"(,"nodeName":"n2")"))));
+    auto everywhere = co_await c.admin->watch(pods, "", mine), one = co_await c.admin->watch(pods, "default", named), other = co_await c.admin->watch(pods, "default", both);
+    REQUIRE((everywhere && one && other));
+    CHECK((co_await c.admin->create(pods, {"default", ""}, pod("late"))));
+    api::WriteOptions binding;
+    binding.subresource = "binding";
+    CHECK((co_await c.admin->create(pods, {"default", "late"}, R"({"apiVersion":"v1","kind":"Binding","metadata":{"name":"late"},"target":{"kind":"Node","name":"n1"}})", binding)));
+    CHECK((co_await c.admin->patch(pods, {"default", "later"}, api::PatchType::merge, R"({"metadata":{"labels":{"a":"b"}}})")));
+    api::DeleteOptions now;
+    now.grace_period_seconds = 0;
+    CHECK((co_await c.admin->remove(pods, {"default", "late"}, now)));
+    CHECK((co_await c.admin->remove(pods, {"default", "there"}, now)));
+    auto check = [](api::Watch& watch, std::vector<std::string> wanted) -> Task<> {
+      for (const std::string& want : wanted) {
+        auto e = co_await next(watch);
+        const char* type = e.type == api::WatchEvent::Type::added ? "added" : e.type == api::WatchEvent::Type::modified ? "modified" : "deleted";
+        CHECK(type + (" " + text(parse(e.object), "metadata.name")) == want);
+      }
+    };
+    co_await check(**everywhere, {"added there", "added late", "deleted late", "deleted there"});
+    co_await check(**one, {"added late", "modified late", "deleted late"});
+    co_await check(**other, {"added late", "deleted late"});
+    api::ListOptions by_name;
+    by_name.field_selector = "metadata.name=late";
+    CHECK((co_await c.admin->list(pods, "default", by_name))->items.empty());
+    by_name.field_selector = "metadata.name=later";
+    CHECK((co_await c.admin->list(pods, "default", by_name))->items.size() == 1);
+    CHECK((co_await c.admin->list(pods, "", by_name))->items.size() == 1);
+  });
+}
+
 TEST_CASE("a watch without version begins with what is there") {
   with_cluster([](Cluster c) -> Task<> {
     CHECK((co_await c.admin->create(configmaps, {"default", ""}, configmap("a"))));
