@@ -435,16 +435,24 @@ const Kind* find_kind(std::string_view api_version, std::string_view name) {
   return k && k->type->package.ends_with("meta.v1") ? k : nullptr;
 }
 
-std::string envelope(std::string_view api_version, std::string_view kind, std::string_view raw) {
+// Empty content encoding and type.
+constexpr std::string_view kEnvelopeTail("\x1a\x00\x22\x00", 4);
+
+// What stands before an object of so many bytes.
+std::string envelope_head(std::string_view api_version, std::string_view kind, size_t size) {
   std::string meta, out(kMagic);
   wire::bytes(meta, 1, api_version);
   wire::bytes(meta, 2, kind);
-  out.reserve(raw.size() + meta.size() + 32);
   wire::bytes(out, 1, meta);
-  wire::bytes(out, 2, raw);
-  wire::bytes(out, 3, "");
-  wire::bytes(out, 4, "");
+  wire::tag(out, 2, 2);
+  wire::varint(out, size);
   return out;
+}
+
+std::string envelope(std::string_view api_version, std::string_view kind, std::string_view raw) {
+  std::string out = envelope_head(api_version, kind, raw.size());
+  out.reserve(out.size() + raw.size() + kEnvelopeTail.size());
+  return out.append(raw).append(kEnvelopeTail);
 }
 
 }  // namespace
@@ -496,17 +504,24 @@ base::Result<ProtobufList> ProtobufList::begin(std::string api_version, std::str
   ProtobufList out;
   out.element_ = items->type->element;
   out.number_ = items->number;
-  out.raw_ = message_of(*kind->type, json::object{{"metadata", metadata}});
+  out.metadata_ = message_of(*kind->type, json::object{{"metadata", metadata}});
   out.api_version_ = std::move(api_version);
   out.kind_ = std::move(list_kind);
   return out;
 }
 
-void ProtobufList::add(const json::value& item) {
-  if (item.is_object()) wire::bytes(raw_, number_, message_of(*element_, item.get_object()));
+std::string ProtobufList::item(const json::value& object) const {
+  std::string out;
+  if (!object.is_object()) return out;
+  std::string message = message_of(*element_, object.get_object());
+  out.reserve(message.size() + 8);
+  wire::bytes(out, number_, message);
+  return out;
 }
 
-std::string ProtobufList::end() const { return envelope(api_version_, kind_, raw_); }
+std::string ProtobufList::head(size_t items) const { return envelope_head(api_version_, kind_, metadata_.size() + items) + metadata_; }
+
+std::string_view ProtobufList::tail() { return kEnvelopeTail; }
 
 std::string to_protobuf_message(const Type& type, const json::value& object) {
   return object.is_object() ? message_of(type, object.get_object()) : std::string();

@@ -19,18 +19,21 @@ base::Result<base::json::value> from_protobuf_message(const Type& type, std::str
 
 // Enveloped; the kind is taken from the object (lists of served kinds, Status and Table's absence included). 406 if it has no protobuf form.
 base::Result<std::string> to_protobuf(const base::json::value& object);
-// A list in the making, item by item, so that it never exists as a DOM.
+// A list in pieces, so that it never exists as a DOM: its head, item after item, its tail.
 class ProtobufList {
  public:
   // 406 as to_protobuf.
   static base::Result<ProtobufList> begin(std::string api_version, std::string list_kind, const base::json::value& metadata);
-  void add(const base::json::value& item);
-  std::string end() const;
+  // What stands for an item in every list of its kind.
+  std::string item(const base::json::value& object) const;
+  // `items`: bytes of all items.
+  std::string head(size_t items) const;
+  static std::string_view tail();
 
  private:
   const Type* element_ = nullptr;
   uint32_t number_ = 0;
-  std::string api_version_, kind_, raw_;
+  std::string api_version_, kind_, metadata_;
 };
 std::string to_protobuf_message(const Type& type, const base::json::value& object);
 

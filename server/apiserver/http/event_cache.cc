@@ -1,21 +1,19 @@
 #include "server/apiserver/http/event_cache.h"
 
-#include <algorithm>
-
 namespace server {
 
 EventCache::Text EventCache::get(const WatchItem& item, const std::string& form, const std::function<std::string()>& make) {
+  const uint64_t mixed = (std::hash<const void*>()(item.record.get()) + item.revision + static_cast<uint64_t>(item.type) ^ std::hash<std::string>()(form)) * 0x9e3779b97f4a7c15;
+  Entry& place = entries_[mixed >> 56];
   {
     std::scoped_lock lock(mutex_);
-    auto known = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.of(item, form); });
-    if (known != entries_.end()) return known->text;
+    if (place.of(item, form)) return place.text;
   }
   auto text = std::make_shared<const std::string>(make());
   if (text->size() > largest) return text;
   Entry entry{item.record, item.revision, item.type, form, text};
   std::scoped_lock lock(mutex_);
-  std::swap(entries_[next_], entry);  // the old one is freed without the lock
-  next_ = (next_ + 1) % entries_.size();
+  std::swap(place, entry);  // the old one is freed without the lock
   return text;
 }
 

@@ -28,10 +28,10 @@ class EventCache {
       return record == item.record && revision == item.revision && type == item.type && form == wanted;
     }
   };
-  static constexpr size_t largest = 32 << 10;  // longer ones are not kept
+  static constexpr size_t largest = 16 << 10;  // longer ones are not kept
   std::mutex mutex_;
-  std::array<Entry, 32> entries_;
-  size_t next_ = 0;
+  // Each at the place its record and form come to: more than the writes that are on their way to watchers at one time, or all would be made by each.
+  std::array<Entry, 1 << 8> entries_;
 };
 
 }  // namespace server

@@ -7,6 +7,7 @@
 #include "api/yaml.h"
 #include "base/time.h"
 #include "server/apiserver/http/compression.h"
+#include "server/apiserver/http/item_cache.h"
 #include "server/apiserver/http/request_audit.h"
 #include "server/apiserver/http/status.h"
 
@@ -227,38 +228,44 @@ Task<> send_table(Exchange& x, const Registry& registry, const ResourceInfo& r, 
   co_await send_gathered(x, "application/json", parts);
 }
 
-Task<> send_protobuf(Exchange& x, const Registry& registry, const ResourceInfo& r, const ListAnswer& list, const object& meta) {
+Task<> send_protobuf(Exchange& x, const Registry& registry, ItemCache& items, const ResourceInfo& r, const ListAnswer& list, const object& meta) {
   const bool partial = x.output.shape == OutputForm::Shape::partial;
   auto out = partial ? api::ProtobufList::begin("meta.k8s.io/v1", "PartialObjectMetadataList", meta)
                      : api::ProtobufList::begin(r.api_version, r.kind->list_kind, meta);
   if (!out) co_return co_await send_error(x, out.error());
-  for (const RecordPtr& record : list.records) {
+  const std::vector<Bytes> kept = items.get(list.records, r, partial, [&](const datastore::Record& record) {
     base::JsonArena arena;
-    if (auto item = registry.decode(r, *record, arena)) out->add(*item);
-  }
-  std::string text = out->end();
-  Parts parts{text};
+    auto item = registry.decode(r, record, arena);
+    return item ? out->item(*item) : std::string();
+  });
+  size_t size = 0;
+  for (const Bytes& item : kept) size += item->size();
+  std::string head = out->head(size);
+  Parts parts{head};
+  parts.reserve(kept.size() + 2);
+  for (const Bytes& item : kept) parts.push_back(*item);
+  parts.push_back(out->tail());
   co_await send_gathered(x, content_type(OutputForm::Encoding::protobuf), parts);
 }
 
 }  // namespace
 
-Task<> send_list(Exchange& x, const Registry& registry, const ResourceInfo& r, const ListAnswer& list) {
+Task<> send_list(Exchange& x, const Registry& registry, ItemCache& items, const ResourceInfo& r, const ListAnswer& list) {
   object meta{{"resourceVersion", std::to_string(list.revision)}};
   if (!list.continue_token.empty()) meta["continue"] = list.continue_token;
   if (list.remaining > 0) meta["remainingItemCount"] = list.remaining;
   if (x.output.plain()) co_return co_await send_stored(x, registry, r, list, meta);
-  if (x.output.encoding == OutputForm::Encoding::protobuf) co_return co_await send_protobuf(x, registry, r, list, meta);
+  if (x.output.encoding == OutputForm::Encoding::protobuf) co_return co_await send_protobuf(x, registry, items, r, list, meta);
   if (x.output.encoding == OutputForm::Encoding::json && !x.output.pretty && x.output.shape == OutputForm::Shape::table)
     co_return co_await send_table(x, registry, r, list, meta);
   if (x.output.encoding == OutputForm::Encoding::json && !x.output.pretty && !r.conversion) co_return co_await send_partial(x, list, meta);
-  array items;
-  items.reserve(list.records.size());
+  array objects;
+  objects.reserve(list.records.size());
   for (const RecordPtr& record : list.records) {
     auto item = registry.decode(r, *record);
-    if (item) items.push_back(std::move(*item));
+    if (item) objects.push_back(std::move(*item));
   }
-  value whole = object{{"kind", r.kind->list_kind}, {"apiVersion", r.api_version}, {"metadata", std::move(meta)}, {"items", std::move(items)}};
+  value whole = object{{"kind", r.kind->list_kind}, {"apiVersion", r.api_version}, {"metadata", std::move(meta)}, {"items", std::move(objects)}};
   value v = shaped(x.output, r, std::move(whole));
   co_await send_value(x, 200, v);
 }

@@ -18,6 +18,8 @@ class Auditor;
 struct Entry;
 }
 
+class ItemCache;
+
 struct Exchange {
   base::http::Request& request;
   base::http::Response& response;
@@ -40,7 +42,7 @@ Task<> send_text(Exchange& x, int status, std::string_view text);
 // An object: as it is, or as Table, metadata only, YAML, protobuf.
 Task<> send_reply(Exchange& x, const Reply& reply);
 // A list as gathered stored bytes, or transformed.
-Task<> send_list(Exchange& x, const Registry& registry, const ResourceInfo& resource, const ListAnswer& list);
+Task<> send_list(Exchange& x, const Registry& registry, ItemCache& items, const ResourceInfo& resource, const ListAnswer& list);
 void add_warnings(base::http::Response& response, const std::vector<std::string>& warnings);
 // The object in the shape the client asked for.
 base::json::value shaped(const OutputForm& form, const ResourceInfo& resource, base::json::value object, bool with_columns = true);

@@ -235,7 +235,7 @@ Task<> ResourceHandler::list(Exchange& x, const ResourceInfo& r, std::string ns)
     co_return;
   }
   auto answer = co_await operations_.registry().list(&r, std::move(ns), std::move(*request));
-  if (answer) co_await send_list(x, operations_.registry(), r, *answer);
+  if (answer) co_await send_list(x, operations_.registry(), items_, r, *answer);
   else co_await send_error(x, answer.error());
 }
 

@@ -3,6 +3,7 @@
 
 #include "server/apiserver/http/event_cache.h"
 #include "server/apiserver/http/exchange.h"
+#include "server/apiserver/http/item_cache.h"
 
 namespace server {
 
@@ -18,6 +19,7 @@ class ResourceHandler {
   Task<> watch(Exchange& x, const ResourceInfo& resource, std::string ns);
   Operations& operations_;
   EventCache events_;
+  ItemCache items_;
 };
 
 // Query parameters of a list; a name in the path selects that one object (for watches of one).

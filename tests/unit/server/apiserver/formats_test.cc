@@ -179,6 +179,45 @@ TEST_CASE("lists have every form too, item by item") {
   }, true);
 }
 
+TEST_CASE("a list in protobuf is that of now however often it was listed, in each form and group") {
+  with_cluster([](Cluster c) -> Task<> {
+    Http http(c, certificate(c, "root", {"system:masters"}));
+    for (const char* name : {"a", "b", "c"}) co_await make(c, name);
+    const std::string partial = proto + ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+    auto same = [](Http& h, std::string url) -> Task<> {
+      value bytes = decoded(co_await h.get(url, {{"Accept", proto}})), plain = (co_await h.get(url)).json();
+      const auto *b = base::find_array(bytes, "items"), *p = base::find_array(plain, "items");
+      REQUIRE((b && p && b->size() == p->size()));
+      for (size_t i = 0; i < b->size(); ++i) {
+        value item = p->at(i);
+        item.as_object().erase("apiVersion"), item.as_object().erase("kind");
+        CHECK(*base::find(b->at(i), "metadata.resourceVersion") == *base::find(item, "metadata.resourceVersion"));
+        CHECK((base::find(b->at(i), "data") == nullptr) == (base::find(item, "data") == nullptr));
+        if (const value* data = base::find(item, "data")) CHECK(*base::find(b->at(i), "data") == *data);
+      }
+    };
+    co_await same(http, maps);
+    co_await same(http, maps);
+    CHECK((co_await c.admin->update(configmaps, {"default", "b"}, configmap("b", "2"))));
+    CHECK((co_await c.admin->remove(configmaps, {"default", "c"})));
+    co_await same(http, maps);
+    for (int i = 0; i < 2; ++i) {
+      value v = decoded(co_await http.get(maps, {{"Accept", partial}}));
+      CHECK(base::find_array(v, "items")->size() == 2);
+      CHECK(!base::find(base::find_array(v, "items")->at(0), "data"));
+      co_await same(http, maps);
+    }
+    const std::string event = R"({"metadata":{"name":"e"},"involvedObject":{"kind":"Pod","namespace":"default","name":"p"},"reason":"Why","message":"text","type":"Normal"})";
+    CHECK((co_await http.send("POST", "/api/v1/namespaces/default/events", event)).status == 201);
+    for (int i = 0; i < 2; ++i) {
+      value core = decoded(co_await http.get("/api/v1/namespaces/default/events", {{"Accept", proto}}));
+      value other = decoded(co_await http.get("/apis/events.k8s.io/v1/namespaces/default/events", {{"Accept", proto}}));
+      CHECK(text(base::find_array(core, "items")->at(0), "message") == "text");
+      CHECK(text(base::find_array(other, "items")->at(0), "note") == "text");
+    }
+  }, true);
+}
+
 TEST_CASE("watches have every form but YAML") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
