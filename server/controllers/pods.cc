@@ -22,6 +22,7 @@ void trim(std::vector<core::Container>& containers) {
     for (auto* text : {&c.image, &c.workingDir, &c.terminationMessagePath, &c.terminationMessagePolicy, &c.imagePullPolicy}) drop(*text);
     drop(c.command), drop(c.args), drop(c.envFrom), drop(c.env), drop(c.volumeMounts), drop(c.volumeDevices), drop(c.resizePolicy);
     c.livenessProbe.reset(), c.readinessProbe.reset(), c.startupProbe.reset(), c.lifecycle.reset(), c.securityContext.reset();
+    if (c.resources) drop(c.resources->limits);  // what is asked for is scaled by
   }
 }
 
@@ -46,7 +47,8 @@ void trim(core::Pod& pod) {
     std::erase_if(pod.status.conditions, [](const core::PodCondition& c) { return c.type != "Ready" && c.type != "DisruptionTarget"; });
     pod.status.conditions.shrink_to_fit();
   }
-  pod.metadata.annotations.erase("kubectl.kubernetes.io/last-applied-configuration");
+  // Of annotations Kubernetes' own are read: the cost of a pod's deletion, its number in a Job.
+  std::erase_if(pod.metadata.annotations, [](const auto& a) { return a.first.find("kubernetes.io/") == a.first.npos || a.first.starts_with("kubectl."); });
 }
 
 PodControl::PodControl(Context& context) : context_(context), pods_(context.informers.get<core::Pod>()) { index_by_owner(pods_); }
