@@ -1,22 +1,25 @@
 // A load generator for HTTP APIs: N clients, each with one kept-alive connection and one request under way at a time; and M watchers.
 //
-//   load --mode MODE --server URL [--ca F --cert F --key F] [--clients N] [--seconds S | --count N] [--rate R] [--size N] [--path P] [--accept TYPE]
+//   load --mode MODE --server URL [--ca F --cert F --key F] [--clients N] [--seconds S | --count N] [--rate R] [--size N] [--path P] [--spread N] [--accept TYPE] [--cpu-of PID,PID...]
 //   create, update, patch, apply   ConfigMaps (--path secrets: Secrets) of --size bytes, PodTemplates
 //   pods, status                   pods of a cluster at work (--path: prefix of the names of their 100 nodes), what the kubelet says of them
 //   get                            GET of --path, lists too
-//   watch                          --watchers follow --path from now on while the clients change --size pods
-//   etcd-put                       etcd's HTTP gateway
-// Prints one JSON object: operations, rate, latencies in milliseconds, errors, events, the generator's own CPU seconds.
+//   watch                          --watchers follow --path from now on while the clients change --size pods; {} in it: a watcher's number below --spread
+// Prints one JSON object: operations, rate, latencies in milliseconds, errors, events, the generator's own CPU seconds, and those that each process of --cpu-of
+// spent from the first operation (the watchers are connected) to the last.
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/bytes.h"
 #include "base/files.h"
@@ -45,6 +48,7 @@ struct Run {
   std::string id;
   base::TimePoint begin, end;
   Totals totals;
+  std::vector<double> cpu;  // of the processes asked for
 };
 
 base::http::ClientOptions client_options(const Run& run) {
@@ -149,21 +153,38 @@ Task<> watcher(Run& run, std::string path) {
   ++run.totals.lost;
 }
 
+// User and system time of processes and their threads.
+std::vector<double> cpu_seconds(const std::vector<int>& pids) {
+  std::vector<double> out;
+  for (int pid : pids) {
+    std::string stat = base::read_file(fmt::format("/proc/{}/stat", pid)).value_or("");
+    unsigned long user = 0, system = 0;
+    if (size_t name = stat.rfind(')'); name != std::string::npos) std::sscanf(stat.c_str() + name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system);
+    out.push_back(static_cast<double>(user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK)));
+  }
+  return out;
+}
+
 Task<> drive(base::Runtime& runtime, Run& run) {
   const Settings& s = run.settings;
   base::Tasks tasks(runtime), watchers(runtime);
   if (s.watchers > 0) {
     base::http::Client http(client_options(run));
     base::http::ClientRequest request;
-    request.url = s.server + s.path + "?limit=1";
+    request.url = s.server + s.path.substr(0, s.path.find('?')) + "?limit=1";
     auto response = co_await http.send(std::move(request));
     std::string body;
     if (response) body = (co_await (*response)->body()).value_or("");
     size_t at = body.find("\"resourceVersion\":\"");
     std::string version = at == std::string::npos ? "0" : body.substr(at + 19, body.find('"', at + 19) - at - 19);
-    for (int i = 0; i < s.watchers; ++i) watchers.spawn("watcher", watcher(run, s.path + "?watch=true&resourceVersion=" + version));
+    for (int i = 0; i < s.watchers; ++i) {
+      std::string path = s.path + (s.path.find('?') == std::string::npos ? '?' : '&') + "watch=true&resourceVersion=" + version;
+      if (size_t number = path.find("{}"); number != std::string::npos) path.replace(number, 2, std::to_string(i % s.spread));
+      watchers.spawn("watcher", watcher(run, std::move(path)));
+    }
     while (run.totals.watching + run.totals.lost < static_cast<uint64_t>(s.watchers)) co_await base::sleep_for(std::chrono::milliseconds(5));
   }
+  run.cpu = cpu_seconds(s.pids);
   run.begin = Clock::now();
   run.end = run.begin + std::chrono::duration_cast<base::Duration>(std::chrono::duration<double>(s.seconds));
   for (int i = 0; i < s.clients; ++i) tasks.spawn("client", client(run, i));
@@ -171,10 +192,12 @@ Task<> drive(base::Runtime& runtime, Run& run) {
   co_await tasks.stop();
   if (s.watchers > 0) {
     // What is on its way arrives.
-    uint64_t wanted = run.totals.milliseconds.size() * static_cast<uint64_t>(s.watchers);
+    uint64_t wanted = run.totals.milliseconds.size() * static_cast<uint64_t>(s.watchers / s.spread);
     for (int i = 0; i < 1000 && run.totals.events < wanted && run.totals.lost == 0; ++i) co_await base::sleep_for(std::chrono::milliseconds(5));
   }
   run.end = Clock::now();
+  auto spent = cpu_seconds(s.pids);
+  for (size_t i = 0; i < spent.size(); ++i) run.cpu[i] = spent[i] - run.cpu[i];
   co_await watchers.stop();
 }
 
@@ -193,7 +216,15 @@ bool parse(Settings& s, int argc, char** argv) {
     else if (flag == "--accept") s.accept = value;
     else if (flag == "--clients") s.clients = std::atoi(value.c_str());
     else if (flag == "--watchers") s.watchers = std::atoi(value.c_str());
-    else if (flag == "--seconds") s.seconds = std::atof(value.c_str());
+    else if (flag == "--spread") s.spread = std::max(1, std::atoi(value.c_str()));
+    else if (flag == "--cpu-of") {
+      for (const char* at = value.c_str(); *at; at += *at == ',') {
+        char* end = nullptr;
+        s.pids.push_back(static_cast<int>(std::strtol(at, &end, 10)));
+        if (end == at) return false;
+        at = end;
+      }
+    } else if (flag == "--seconds") s.seconds = std::atof(value.c_str());
     else if (flag == "--rate") s.rate = std::atof(value.c_str());
     else if (flag == "--size") s.size = static_cast<size_t>(std::atol(value.c_str()));
     else if (flag == "--count") s.count = static_cast<size_t>(std::atol(value.c_str()));
@@ -219,7 +250,7 @@ int main(int argc, char** argv) {
     tls = *made;
   }
   base::Runtime runtime(1);
-  Run run{s, tls, base::random_suffix(6), {}, {}, {}};
+  Run run{s, tls, base::random_suffix(6), {}, {}, {}, {}};
   base::run_to_end(runtime, drive(runtime, run));
   const Totals& totals = run.totals;
   double elapsed = std::chrono::duration<double>(run.end - run.begin).count();
@@ -231,7 +262,7 @@ int main(int argc, char** argv) {
   double cpu = static_cast<double>(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + static_cast<double>(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
   std::string first = totals.first_error.substr(0, 200);
   std::erase_if(first, [](char c) { return c == '"' || c == '\\' || c < ' '; });
-  fmt::print(R"({{"operations":{},"rate":{:.1f},"p50":{:.3f},"p99":{:.3f},"max":{:.3f},"errors":{},"bytes":{},"events":{},"lost":{},"cpu":{:.3f},"error":"{}"}})" "\n",
+  fmt::print(R"({{"operations":{},"rate":{:.1f},"p50":{:.3f},"p99":{:.3f},"max":{:.3f},"errors":{},"bytes":{},"events":{},"lost":{},"cpu":{:.3f},"cpu_of":[{:.3f}],"error":"{}"}})" "\n",
              t.size(), static_cast<double>(t.size()) / elapsed, at(0.5), at(0.99), t.empty() ? 0.0 : t.back(), totals.errors, totals.bytes, totals.events.load(),
-             totals.lost.load(), cpu, first);
+             totals.lost.load(), cpu, fmt::join(run.cpu, ","), first);
 }

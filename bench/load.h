@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/http/client.h"
 
@@ -9,7 +10,8 @@ namespace bench {
 
 struct Settings {
   std::string mode = "create", server, ca, cert, key, path, accept = "application/json";
-  int clients = 1, watchers = 0;
+  std::vector<int> pids;
+  int clients = 1, watchers = 0, spread = 1;
   double seconds = 5, rate = 0;  // rate: operations per second of all clients; 0: as many as possible
   size_t size = 1024, count = 0;  // count: operations of all clients together; 0: until the time is up
 };

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include "base/bytes.h"
 #include "base/time.h"
 #include "bench/load.h"
 
@@ -95,9 +94,6 @@ ClientRequest operation(const Settings& s, const std::string& run, int client, s
     size_t of = s.mode == "watch" ? i % std::max<size_t>(s.size, 1) : i % std::max<size_t>(s.count ? s.count : s.size, 1);
     return request(s, "PATCH", folder + fmt::format("pods/web-{0}-5d69f7bc9c-{1:05x}/status", of % 100, of), pod_status(of, n), "application/strategic-merge-patch+json");
   }
-  if (s.mode == "etcd-put")
-    return request(s, "POST", "/v3/kv/put",
-                   fmt::format(R"({{"key":"{}","value":"{}"}})", base::base64_encode(each), base::base64_encode(std::string(s.size, 'x'))));
   return request(s, "GET", s.path);
 }
 

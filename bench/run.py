@@ -3,8 +3,8 @@
 
     bench/run.py [--only start|cold|pods|idle|writes|serving|memory|containers]
 
-Peers come from Debian: etcd (its HTTP gateway, fsync on the same disk), crun. Rates are printed with the CPU seconds that the server spent
-per operation, because load and server share the cores, and with the machine's own limits.
+Peers come from Debian: kube-apiserver and etcd when bench/peers.sh has made them, and crun. Rates are printed with the CPU seconds that the server
+spent per operation, because load and server share the cores, and with the machine's own limits.
 """
 import argparse
 import base64
@@ -14,7 +14,6 @@ import json
 import os
 import pathlib
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ BUILD = ROOT / "build/release"
 sys.path.insert(0, str(ROOT / "tests/cluster"))
 import images  # noqa: E402
 from harness import BINARY, Cluster, eventually, run  # noqa: E402
+import peers  # noqa: E402
 
 RESULTS = []
 
@@ -72,15 +72,49 @@ def credentials(c):
     return ["--server", f"https://{c.server.ip}:6443", "--ca", str(c.dir / "ca.pem"), "--cert", str(c.dir / "cert.pem"), "--key", str(c.dir / "key.pem")]
 
 
-def load(c, *args):
-    """Runs the generator; returns its result and the server's CPU seconds per operation in microseconds."""
-    pid = main_pid(c.server)
-    before = cpu_seconds(pid)
-    r = json.loads(c.outside(str(BUILD / "bench/bench_load"), *args, timeout=300).stdout)
-    r["server_us"] = (cpu_seconds(pid) - before) / max(1, r["operations"]) * 1e6
+def load(side, *args):
+    """Runs the generator; adds the CPU that the processes of a control plane spent on each operation, in microseconds."""
+    pids = [*side.store, *side.rest]
+    r = json.loads(side.cluster.outside(str(BUILD / "bench/bench_load"), *map(str, args), "--cpu-of", ",".join(map(str, pids)), *side.flags, timeout=900).stdout)
+    store, rest = sum(r["cpu_of"][:len(side.store)]), sum(r["cpu_of"][len(side.store):])
+    r["us"], r["rest_us"] = [cpu / max(1, r["operations"]) * 1e6 for cpu in (store, rest)]
     if r["errors"]:
         print("errors:", r["errors"], r["error"])
     return r
+
+
+class Figures(dict):
+    """What was measured of one control plane: by name the values, with their unit and budget. A lower value is better unless its unit is a rate."""
+
+    def add(self, what, value, unit, budget="", rest=0.0):
+        self[what] = (value, unit, budget, rest)
+
+    def rate(self, what, r, budget="", cpu_budget="", per="operation", many=None):
+        """Operations of a run of the generator; `many`: of what else it counted."""
+        many = many or r["operations"]
+        self.add(what, many * r["rate"] / max(1, r["operations"]), "/s", budget)
+        share = r["operations"] / max(1, many)
+        self.add(f"  CPU per {per}: {what}", r["us"] * share, "us", cpu_budget, r["rest_us"] * share)
+
+    def memory(self, what, side, budget="", settle=5):
+        time.sleep(settle)
+        self.add(what, sum(map(pss, side.store)), "MB", budget, sum(map(pss, side.rest)))
+
+
+def compare(part):
+    """Measures a part of ours, then of the peer's, and prints them side by side: the peer's controllers and scheduler apart, ours included."""
+    measured = []
+    for kind in [peers.Ours, *([peers.Kubernetes] if peers.there() else [])]:
+        measured.append(Figures())
+        with peers.running(kind) as side:
+            part(side, measured[-1])
+    for what, (value, unit, budget, _) in measured[0].items():
+        peer = ratio = ""
+        if len(measured) > 1 and what in measured[1]:
+            theirs, _, _, rest = measured[1][what]
+            peer = f"{theirs:.2f} {unit}" + (f" (+ {rest:.0f})" if rest >= 1 else "")
+            ratio = f"{(value / theirs if unit == '/s' else theirs / value):.1f}x" if theirs and value else ""
+        row(what, value, peer, ratio, budget, unit=unit)
 
 
 def limits():
@@ -168,123 +202,88 @@ def idle(c):
         row(f"{node.role}, idle for 60 s, written", (write_bytes(pid) - written) / 1024, unit="KiB", budget="0")
 
 
-def nodes(c, count=100):
-    """Nodes without a kubelet: those the pods of the load generator are bound to. The server waits for their heartbeats longer than a benchmark takes."""
-    items = [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{i}"}} for i in range(count)]
-    c.kubectl("create", "-f", "-", "-o", "name", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
-
-
-ALONE = ["--disable-agent", "--node-monitor-grace-period", "100000"]
-
-
-@contextlib.contextmanager
-def server_alone():
-    """A server that runs no pods."""
-    with Cluster(nodes=1) as c:
-        c.server.start_server(*ALONE)
-        eventually("server is ready", c.ready)
-        nodes(c)
-        yield c, credentials(c)
-
-
-def fill(c, creds, pods, status=True):
-    made = load(c, "--mode", "pods", "--path", "node-", "--clients", "64", "--count", str(pods), *creds)
-    if status:
-        return made, load(c, "--mode", "status", "--clients", "64", "--count", str(pods), *creds)
-    return made, None
+def fill(side, pods):
+    """Pods, and what kubelets say of them."""
+    return load(side, "--mode", "pods", "--path", "node-", "--clients", 64, "--count", pods), load(side, "--mode", "status", "--clients", 64, "--count", pods)
 
 
 def pods_url(query=""):
     return "/api/v1/namespaces/default/pods" + query
 
 
-def rated(what, r, budget="", peer="", ratio="", per="operation"):
-    row(what, r["rate"], peer, ratio, budget, unit="/s")
-    row(f"  server CPU per {per}", r["server_us"], unit="us")
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 
-def memory():
-    with server_alone() as (c, creds):
-        made, status = fill(c, creds, 10000)
-        rated("10,000 pods created, 64 clients", made, per="pod, controllers and scheduler included")
-        rated("10,000 pod statuses patched, 64 clients", status, per="patch, controllers and scheduler included")
-        row("server right after 10,000 pods, PSS", pss(main_pid(c.server)), unit="MB")
-        time.sleep(5)
-        row("server with 10,000 pods, PSS", pss(main_pid(c.server)), unit="MB", budget="<= 1/8 of apiserver+etcd")
-        one = json.loads(c.kubectl("get", "--raw", pods_url("?limit=1")).stdout)["items"][0]
-        row("  one pod, JSON", len(json.dumps(one, separators=(",", ":"))) / 1024, unit="KiB")
+def writes(side, f):
+    f.rate("durable creates of a ConfigMap, 1 client", load(side, "--mode", "create", "--clients", 1, "--seconds", 5))
+    f.rate("durable creates of a ConfigMap, 64 clients", load(side, "--mode", "create", "--clients", 64, "--seconds", 5), ">= 8x", ">= 8x")
+    for mode, what in (("update", "updates (PUT) of a ConfigMap"), ("patch", "strategic merge patches of a PodTemplate"), ("apply", "server-side applies of a PodTemplate")):
+        f.rate(f"{what}, 64 clients", load(side, "--mode", mode, "--clients", 64, "--seconds", 5))
 
 
-def cold():
+def serving(side, f):
+    """GETs, lists and watches with 5,000 pods in the cluster."""
+    fill(side, 5000)
+    time.sleep(5)
+    for what, query, accept, budget in (("lists of 5,000 pods, JSON", "", "application/json", ">= 10x"), ("lists of 5,000 pods, protobuf", "", PROTOBUF, ">= 10x"),
+                                        ("lists of 5,000 pods, any version (cache), JSON", "?resourceVersion=0", "application/json", ">= 10x"),
+                                        ("lists of 5,000 pods, any version (cache), protobuf", "?resourceVersion=0", PROTOBUF, ">= 10x"),
+                                        ("lists of 50 of 5,000 pods by label", "?labelSelector=app%3Dweb-7", "application/json", ""),
+                                        ("lists of 50 of 5,000 pods by node", "?fieldSelector=spec.nodeName%3Dnode-7", "application/json", ""),
+                                        ("first page of 500 of 5,000 pods", "?limit=500", "application/json", "")):
+        f.rate(what, load(side, "--mode", "get", "--path", pods_url(query), "--clients", 4, "--seconds", 6, "--accept", accept), cpu_budget=budget, per="list")
+    one = pods_url("/web-1-5d69f7bc9c-00001")
+    f.rate("GET of one pod, 16 clients", load(side, "--mode", "get", "--path", one, "--clients", 16, "--seconds", 5), cpu_budget=">= 10x", per="GET")
+    for accept, form in (("application/json", "JSON"), (PROTOBUF, "protobuf")):
+        held = sum(map(pss, side.store))
+        idle = side.cluster.background(str(BUILD / "bench/bench_load"), "--mode", "watch", "--path", pods_url(), "--watchers", "500", "--clients", "1", "--rate", "0.1",
+                                       "--size", "5000", "--seconds", "9", "--accept", accept, *side.flags, stdout=subprocess.DEVNULL)
+        time.sleep(8)
+        together = sum(map(pss, side.store))
+        f.add(f"5,000 pods and 500 watches, {form}: PSS", together, "MB", "", sum(map(pss, side.rest)))
+        f.add(f"  an idle watch, {form}, its TLS connection included", (together - held) / 500 * 1024, "KiB")
+        idle.wait()
+        watch = lambda rate: load(side, "--mode", "watch", "--path", pods_url(), "--watchers", 500, "--clients", 64, "--rate", rate, "--size", 5000, "--seconds", 8, "--accept", accept)
+        for rate, how in ((20, "20 writes/s by 64 clients"), (0, "as many writes as 64 clients can")):
+            r = watch(rate)
+            f.rate(f"events to 500 watches, {how}, {form}", r, cpu_budget=">= 10x", per="event", many=r["events"])
+            f.add("  watches closed because they were too slow", r["lost"], "")
+    # What 500 kubelets would do: each follows the pods of its node.
+    by_node = load(side, "--mode", "watch", "--path", pods_url("?fieldSelector=spec.nodeName%3Dnode-{}"), "--spread", 100, "--watchers", 500, "--clients", 64, "--rate", 400,
+                   "--size", 5000, "--seconds", 8)
+    f.rate("400 status patches/s, 500 watches by node", by_node, per="patch, its 5 events included")
+    f.memory("5,000 pods, after all this: PSS", side)
+
+
+def memory(side, f):
+    made, status = fill(side, 10000)
+    f.rate("10,000 pods created, 64 clients", made, per="pod")
+    f.rate("10,000 pod statuses patched, 64 clients", status, per="patch")
+    f.memory("10,000 pods, at once: PSS", side, settle=0)
+    f.memory("10,000 pods, a little later: PSS", side, ">= 8x", settle=15)
+    side.stop()
+    side.spawn()
+    side.complete()
+    f.memory("10,000 pods, after a restart: PSS", side, settle=20)
+    one = json.loads(side.kubectl("get", "--raw", pods_url("?limit=1")).stdout)["items"][0]
+    f.add("  one pod, JSON", len(json.dumps(one, separators=(",", ":"))) / 1024, "KiB")
+
+
+def cold(side, f):
     """Start with 10,000 objects in the database."""
-    with server_alone() as (c, creds):
-        fill(c, creds, 4000)
-        for path in ("configmaps", "secrets"):
-            load(c, "--mode", "create", "--path", path, "--clients", "64", "--count", "3000", *creds)
-        pid = main_pid(c.server)
-        c.server.kill(signal.SIGTERM)
-        ready, node = [], []
-        for i in range(5):
-            c.server.arguments = [a for a in c.server.arguments if a != "--disable-agent"]
-            (c.server.run_dir / "ready").unlink(missing_ok=True)
-            begin = time.monotonic()
-            c.server.spawn()
-            while c.outside("curl", "-sk", "-m", "1", f"https://{c.server.ip}:6443/readyz", check=False).stdout != "ok":
-                time.sleep(0.005)
-            ready.append(time.monotonic() - begin)
-            while not (c.server.run_dir / "ready").exists():
-                time.sleep(0.005)
-            node.append(time.monotonic() - begin)
-            time.sleep(1)
-            c.server.kill(signal.SIGTERM)
-        row("start with 10,000 objects to /readyz, p50 of 5", statistics.median(ready), unit="s", budget="<= 1 (curl's own start included)")
-        row("start with 10,000 objects to node Ready, p50 of 5", statistics.median(node), unit="s", budget="<= 1")
-
-
-def writes():
-    with server_alone() as (c, creds):
-        etcd_dir = c.dir / "etcd"
-        etcd = c.background("etcd", "--data-dir", str(etcd_dir), "--listen-client-urls", "http://127.0.0.1:22379", "--advertise-client-urls", "http://127.0.0.1:22379",
-                            "--listen-peer-urls", "http://127.0.0.1:22380", "--log-level", "error", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        eventually("etcd answers", lambda: c.outside("curl", "-fsS", "http://127.0.0.1:22379/health"))
-        for clients in (1, 64):
-            ours = load(c, "--mode", "create", "--clients", str(clients), "--seconds", "5", *creds)
-            before = cpu_seconds(etcd.pid)
-            theirs = json.loads(c.outside(str(BUILD / "bench/bench_load"), "--mode", "etcd-put", "--clients", str(clients), "--seconds", "5", "--server", "http://127.0.0.1:22379").stdout)
-            their_us = (cpu_seconds(etcd.pid) - before) / max(1, theirs["operations"]) * 1e6
-            row(f"durable creates over HTTPS, {clients} clients", ours["rate"], f"etcd put over HTTP {theirs['rate']:.0f}/s", f"{ours['rate'] / theirs['rate']:.1f}x",
-                ">= 8x apiserver+etcd (917/s)" if clients == 64 else "", unit="/s")
-            row(f"  p50, {clients} clients", ours["p50"], f"{theirs['p50']:.2f} ms", f"{theirs['p50'] / ours['p50']:.1f}x", unit="ms")
-            row(f"  server CPU per create, {clients} clients", ours["server_us"], f"{their_us:.0f} us", f"{their_us / max(ours['server_us'], 0.1):.1f}x", unit="us")
-        etcd.kill()
-        for mode, what in (("update", "updates (PUT) of a ConfigMap"), ("patch", "strategic merge patches of a PodTemplate"), ("apply", "server-side applies of a PodTemplate")):
-            rated(f"{what}, 64 clients", load(c, "--mode", mode, "--clients", "64", "--seconds", "5", *creds))
-
-
-def serving():
-    """Lists, GETs and watches with 5,000 pods in the cluster."""
-    with server_alone() as (c, creds):
-        fill(c, creds, 5000)
-        get = lambda query, clients="4", accept="application/json": load(c, "--mode", "get", "--path", pods_url(query), "--clients", clients, "--seconds", "5", "--accept", accept, *creds)
-        for what, query, accept in (("lists of 5,000 pods", "", "application/json"), ("lists of 5,000 pods, protobuf", "", "application/vnd.kubernetes.protobuf"),
-                                    ("lists of 50 of 5,000 pods by label", "?labelSelector=app%3Dweb-7", "application/json"),
-                                    ("lists of 50 of 5,000 pods by node", "?fieldSelector=spec.nodeName%3Dnode-7", "application/json"),
-                                    ("lists of 5,000 pods, first page of 500", "?limit=500", "application/json")):
-            r = get(query, accept=accept)
-            row(what, r["rate"], f"{r['bytes'] / max(1, r['operations']) / 1e6:.2f} MB each", "", ">= 10x apiserver (10.8/s of 7,454)" if not query else "", unit="/s")
-            row("  server CPU per list", r["server_us"] / 1000, unit="ms")
-        rated("GET of one pod, 16 clients", get("/web-1-5d69f7bc9c-00001", "16"), ">= 10x apiserver (2,121/s)", per="GET")
-        for accept, form in (("application/json", "JSON"), ("application/vnd.kubernetes.protobuf", "protobuf")):
-            held = pss(main_pid(c.server))
-            watch = c.background(str(BUILD / "bench/bench_load"), "--mode", "watch", "--path", pods_url(), "--watchers", "500", "--clients", "1", "--rate", "0.2", "--size", "5000",
-                                 "--seconds", "4", "--accept", accept, *creds, stdout=subprocess.DEVNULL)
-            time.sleep(3.5)
-            row(f"memory per idle watch, {form}, TLS connection included", (pss(main_pid(c.server)) - held) / 500 * 1024, unit="KiB")
-            watch.wait()
-            r = load(c, "--mode", "watch", "--path", pods_url(), "--watchers", "500", "--clients", "64", "--rate", "100", "--size", "5000", "--seconds", "8", "--accept", accept, *creds)
-            row(f"events to 500 watchers, 64 writers, {form}", r["events"] / 8, f"{r['lost']} watches lost", "", ">= 10x per CPU second", unit="/s")
-            row("  server CPU per event", r["server_us"] * r["operations"] / max(1, r["events"]), unit="us")
-        row("server with 5,000 pods, PSS", pss(main_pid(c.server)), unit="MB")
+    fill(side, 4000)
+    for path in ("configmaps", "secrets"):
+        load(side, "--mode", "create", "--path", path, "--clients", 64, "--count", 3000)
+    times = []
+    for _ in range(5):
+        side.stop()
+        begin = time.monotonic()
+        side.spawn()
+        while not side.ready():
+            time.sleep(0.005)
+        times.append(time.monotonic() - begin)
+        time.sleep(1)
+    f.add("start with 10,000 objects to /readyz, p50 of 5", statistics.median(times), "s", "<= 1 (curl's own start included)")
 
 
 CRUN_LOOP = """
@@ -344,7 +343,7 @@ def main():
         containers()
     for name, part in (("writes", writes), ("serving", serving), ("memory", memory), ("cold", cold)):
         if want(name):
-            part()
+            compare(part)
     if any(want(n) for n in ("pods", "idle")):
         with Cluster(nodes=2) as c:
             c.start_registry()
