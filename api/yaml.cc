@@ -289,8 +289,15 @@ base::Result<std::vector<json::value>> parse_stream(std::string_view text, bool 
 
 // ---- writing ----
 
+// What YAML takes for line breaks or no text beyond ASCII (YAML 1.1, 4.2 and 5.1), and how it is escaped.
+constexpr std::pair<std::string_view, std::string_view> kBreaks[] = {{"\xc2\x85", "\\N"}, {"\xe2\x80\xa8", "\\L"}, {"\xe2\x80\xa9", "\\P"}, {"\xef\xbb\xbf", "\\uFEFF"}};
+
+bool has_break(std::string_view s) {
+  return std::any_of(std::begin(kBreaks), std::end(kBreaks), [&](const auto& b) { return s.find(b.first) != s.npos; });
+}
+
 bool plain_is_safe(std::string_view s) {
-  if (s.empty() || !resolve(s).is_string()) return false;
+  if (s.empty() || has_break(s) || !resolve(s).is_string()) return false;
   if (s == "=" || s == "<<" || s.starts_with("...")) return false;
   char first = s[0];
   if (std::string_view("!&*-?:,[]{}#|>@`\"'% ").find(first) != std::string_view::npos) {
@@ -309,7 +316,10 @@ bool plain_is_safe(std::string_view s) {
 }
 
 void double_quoted(std::string& out, std::string_view s) {
-  out += base::to_text(json::value(json::string_view(s.data(), s.size())));
+  std::string text = base::to_text(json::value(json::string_view(s.data(), s.size())));
+  for (const auto& [bytes, escape] : kBreaks)
+    for (size_t at = 0; (at = text.find(bytes, at)) != text.npos; at += escape.size()) text.replace(at, bytes.size(), escape);
+  out += text;
 }
 
 class Writer {
@@ -395,10 +405,10 @@ class Writer {
 
  private:
   static bool printable(std::string_view s) {
-    return std::all_of(s.begin(), s.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f; });
+    return !has_break(s) && std::all_of(s.begin(), s.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f; });
   }
   static bool block_is_safe(std::string_view s) {
-    if (s[0] == ' ' || s[0] == '\n' || s.find(" \n") != std::string_view::npos) return false;
+    if (has_break(s) || s[0] == ' ' || s[0] == '\n' || s.find(" \n") != std::string_view::npos) return false;
     return std::all_of(s.begin(), s.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t'; }) && s[0] != '\t';
   }
   void block(std::string_view s, size_t indent) {

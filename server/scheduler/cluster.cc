@@ -32,8 +32,14 @@ uint32_t Cluster::taint_set(const std::vector<Taint>& taints) {
   std::sort(sorted.begin(), sorted.end());
   auto it = std::find(taint_sets_.begin(), taint_sets_.end(), sorted);
   if (it != taint_sets_.end()) return uint32_t(it - taint_sets_.begin());
-  taint_sets_.push_back(std::move(sorted));
-  return uint32_t(taint_sets_.size() - 1);
+  // In the place of one that no node has any more, so that the table stays as small as what nodes have now.
+  std::vector<bool> used(taint_sets_.size());
+  used[0] = true;
+  for (uint32_t set : lanes_.taints) used[set] = true;
+  size_t place = size_t(std::find(used.begin(), used.end(), false) - used.begin());
+  if (place == taint_sets_.size()) taint_sets_.emplace_back();
+  taint_sets_[place] = std::move(sorted);
+  return uint32_t(place);
 }
 
 void Cluster::refresh(uint32_t i) {

@@ -46,7 +46,8 @@ TEST_CASE("a stream holds documents, or JSON objects") {
 
 TEST_CASE("written YAML reads back the same and looks like kubectl's") {
   const char* text = R"({"kind":"Pod","spec":{"containers":[{"name":"c","args":["-x","a: b","true","","1","#","it's","tab\t","- y"],"env":[]}],)"
-                     R"("n":5,"...":"...","f":0.5,"t":"a\nb\n","u":"a\nb","w":"a\n\n","nested":[[1,2],{"a":{}}],"k: y":null,"d":"2024-01-01"}})";
+                     R"("n":5,"...":"...","f":0.5,"t":"a\nb\n","u":"a\nb","w":"a\n\n","nested":[[1,2],{"a":{}}],"k: y":null,"d":"2024-01-01",)"
+                     R"("breaks":["a\u0085b","\u2028","a\u2029\nb","\ufeffx"]}})";
   auto v = base::parse_json(text);
   std::string yaml = api::to_yaml(*v);
   INFO(yaml);

@@ -61,6 +61,18 @@ TEST_CASE("reasons are counted and sorted as kube-scheduler does") {
   CHECK(d.preemptable.size() == 1);
 }
 
+TEST_CASE("taints that no node has any more take no room") {
+  Cluster c;
+  for (int i = 0; i < 100; ++i) {
+    Node n = node("a");
+    n.taints = {{"number", std::to_string(i), "NoSchedule"}};
+    c.set_node(n);
+  }
+  c.set_node(node("a"));
+  CHECK(c.taint_sets().size() <= 3);
+  CHECK(decide(c, pod("p")).node == "a");
+}
+
 TEST_CASE("without nodes the message says so") {
   Cluster c;
   CHECK(decide(c, pod("p")).message == "no nodes available to schedule pods");
