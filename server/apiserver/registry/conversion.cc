@@ -122,6 +122,7 @@ void autoscaler_to_v2(object& o) {
     set(*spec, "behavior", std::move(behavior));
   }
   if (object* status = part(o, "status")) {
+    if (const value* n = status->if_contains("currentReplicas"); n && *n == 0) status->erase("currentReplicas");  // v1 always tells it
     value cpu = take(*status, "currentCPUUtilizationPercentage");
     set(*status, "currentMetrics", with_cpu(std::move(current), cpu, "current"));
     set(*status, "conditions", std::move(conditions));
@@ -140,6 +141,7 @@ void autoscaler_to_v1(object& o) {
     set(*spec, "targetCPUUtilizationPercentage", std::move(cpu));
   }
   if (object* status = part(o, "status")) {
+    if (!status->contains("currentReplicas")) (*status)["currentReplicas"] = 0;
     value cpu = cpu_of(*status, "currentMetrics", "resource.current");
     if (value list = take(*status, "currentMetrics"); needs_keeping(list, cpu)) current = std::move(list);
     conditions = take(*status, "conditions");
