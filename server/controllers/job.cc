@@ -34,7 +34,7 @@ class Jobs final : public Controller {
     JobPlan plan = plan_job(*job, pods, base::WallClock::now());
     if (plan.expired) co_return co_await remove(*job);
     // The verdict is written before pods go, which are what it rests on.
-    bool ends = job_finished_now(plan) && !job_finished(*job);
+    bool ends = decided(plan.status) && !decided(job->status);
     if (ends) CO_CHECK_OK(co_await write(*job, plan.status));
     Result<> managed = co_await pods_.remove_many(owner, std::move(plan.remove));
     if (managed && !plan.create.empty()) {
@@ -48,10 +48,8 @@ class Jobs final : public Controller {
   }
 
  private:
-  static bool job_finished_now(const JobPlan& plan) {
-    batch::Job j;
-    j.status.conditions = plan.status.conditions;
-    return job_finished(j);
+  static bool decided(const batch::JobStatus& s) {
+    return find_condition(s.conditions, "SuccessCriteriaMet") || find_condition(s.conditions, "FailureTarget");
   }
 
   Task<Result<>> write(const batch::Job& job, batch::JobStatus status) {

@@ -97,7 +97,8 @@ Task<Result<std::vector<PodPtr>>> PodControl::claim(Owner owner, meta::LabelSele
 
 Task<Result<>> PodControl::create(Owner owner, core::Pod pod) {
   if (pod.metadata.name.empty()) {
-    std::string prefix = owner.metadata.name.substr(0, 57) + "-";
+    std::string prefix = pod.metadata.generateName;
+    if (prefix.empty()) prefix = owner.metadata.name.substr(0, 57) + "-";
     pod.metadata.generateName = prefix;
     pod.metadata.name = prefix + base::random_suffix(5);
   }

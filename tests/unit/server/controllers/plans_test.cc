@@ -249,8 +249,118 @@ TEST_CASE("a job that fails too often or too long fails") {
   j.spec.activeDeadlineSeconds = 10;
   j.status.startTime = base::rfc3339(now - 11s);
   plan = plan_job(j, {ptr(pod("slow"))}, now);
-  CHECK(find_condition(plan.status.conditions, "Failed")->reason == "DeadlineExceeded");
+  CHECK(find_condition(plan.status.conditions, "FailureTarget")->reason == "DeadlineExceeded");
+  CHECK_FALSE(find_condition(plan.status.conditions, "Failed"));
   CHECK(plan.remove.size() == 1);
+  j.status = plan.status;
+  plan = plan_job(j, {}, now + 1s);  // when the pod has gone
+  CHECK(find_condition(plan.status.conditions, "Failed")->reason == "DeadlineExceeded");
+  CHECK(plan.status.failed == 1);
+  CHECK(plan.status.terminating == 0);
+}
+
+core::Pod failed_pod(core::Pod pod, int32_t code) {
+  pod.status.phase = "Failed";
+  pod.metadata.creationTimestamp = base::rfc3339(now);
+  core::ContainerStatus c;
+  c.name = "main";
+  c.state.emplace().terminated.emplace().exitCode = code;
+  pod.status.containerStatuses.push_back(c);
+  return pod;
+}
+
+TEST_CASE("a job's rules say what a failed pod means") {
+  batch::Job j;
+  j.metadata.uid = "j";
+  j.metadata.namespace_ = "default";
+  j.spec.completions = 1;
+  j.spec.backoffLimit = 3;
+  auto& rules = j.spec.podFailurePolicy.emplace().rules;
+  rules.resize(3);
+  rules[0].action = "Ignore";
+  rules[0].onPodConditions.resize(1);
+  rules[0].onPodConditions[0].type = "DisruptionTarget";
+  rules[1].action = "FailJob";
+  rules[1].onExitCodes.emplace().operator_ = "In";
+  rules[1].onExitCodes->values = {42};
+  rules[1].onExitCodes->containerName = "main";
+  rules[2].action = "Count";
+  rules[2].onExitCodes.emplace().operator_ = "NotIn";
+  rules[2].onExitCodes->values = {1};
+  core::Pod disrupted = failed_pod(pod("p"), 137);
+  set_condition(disrupted.status.conditions, "DisruptionTarget", "True", "", "", now);
+  CHECK(judge_failure(j, disrupted).action == FailureAction::ignore);
+  auto plan = plan_job(j, {ptr(disrupted)}, now);
+  CHECK(plan.create.size() == 1);
+  CHECK_FALSE(plan.status.failed);
+  CHECK(judge_failure(j, failed_pod(pod("p"), 2)).action == FailureAction::count);
+  plan = plan_job(j, {ptr(failed_pod(pod("p"), 42))}, now);
+  CHECK(find_condition(plan.status.conditions, "Failed")->message == "Container main for pod default/p failed with exit code 42 matching FailJob rule at index 1");
+  CHECK(plan.create.empty());
+}
+
+TEST_CASE("a job that counts failures by index gives up one index after the other") {
+  batch::Job j;
+  j.metadata.uid = "j";
+  j.metadata.name = "j";
+  j.spec.completions = 3;
+  j.spec.parallelism = 3;
+  j.spec.completionMode = "Indexed";
+  j.spec.backoffLimit = 100;
+  j.spec.backoffLimitPerIndex = 1;
+  auto first = plan_job(j, {}, now).create;
+  REQUIRE(first.size() == 3);
+  core::Pod done = first[0], bad = failed_pod(first[1], 1);
+  done.status.phase = "Succeeded";
+  auto plan = plan_job(j, {ptr(done), ptr(bad), ptr(first[2])}, now);
+  CHECK(plan.create.empty());
+  CHECK(plan.again == 10s);
+  plan = plan_job(j, {ptr(done), ptr(bad), ptr(first[2])}, now + 10s);
+  REQUIRE(plan.create.size() == 1);
+  CHECK(completion_index(plan.create[0]) == 1);
+  CHECK(annotation(plan.create[0].metadata, "batch.kubernetes.io/job-index-failure-count") == "1");
+  core::Pod again = failed_pod(plan.create[0], 1);
+  plan = plan_job(j, {ptr(done), ptr(again), ptr(first[2])}, now + 11s);  // the pod of the first failure may be gone
+  CHECK(plan.status.failedIndexes == "1");
+  CHECK(plan.create.empty());
+  j.status = plan.status;
+  core::Pod last = first[2];
+  last.status.phase = "Succeeded";
+  plan = plan_job(j, {ptr(last)}, now + 12s);
+  CHECK(plan.status.completedIndexes == "0,2");
+  CHECK(find_condition(plan.status.conditions, "Failed")->reason == "FailedIndexes");
+  j.spec.maxFailedIndexes = 0;
+  plan = plan_job(j, {ptr(first[2])}, now + 12s);
+  CHECK(find_condition(plan.status.conditions, "FailureTarget")->reason == "MaxFailedIndexesExceeded");
+}
+
+TEST_CASE("a job with a success policy ends when the rule is satisfied and its pods are gone") {
+  batch::Job j;
+  j.metadata.uid = "j";
+  j.metadata.name = "j";
+  j.spec.completions = 10;
+  j.spec.parallelism = 2;
+  j.spec.completionMode = "Indexed";
+  auto& rule = j.spec.successPolicy.emplace().rules.emplace_back();
+  rule.succeededIndexes = "1,3-5";
+  rule.succeededCount = 2;
+  CHECK_FALSE(satisfied_rule(j, {0, 1, 2}));
+  CHECK(satisfied_rule(j, {1, 4}) == 0);
+  rule.succeededIndexes = "0";
+  auto made = plan_job(j, {}, now).create;
+  rule.succeededCount = 1;
+  core::Pod leader = made[0];
+  leader.status.phase = "Succeeded";
+  auto plan = plan_job(j, {ptr(leader), ptr(made[1])}, now);
+  CHECK(find_condition(plan.status.conditions, "SuccessCriteriaMet")->message == "Matched rules at index 0");
+  CHECK_FALSE(find_condition(plan.status.conditions, "Complete"));
+  CHECK(plan.remove.size() == 1);
+  CHECK(plan.status.terminating == 1);
+  j.status = plan.status;
+  plan = plan_job(j, {ptr(leader)}, now + 1s);
+  CHECK(find_condition(plan.status.conditions, "Complete")->reason == "SuccessPolicy");
+  CHECK(plan.status.terminating == 0);
+  CHECK_FALSE(plan.status.failed);
 }
 
 TEST_CASE("indexed jobs give each pod its index once") {
