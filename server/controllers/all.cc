@@ -49,6 +49,7 @@ constexpr struct {
     {make_local_storage, "local-path-provisioner"},
     {make_replication, "replication-controller"},
     {make_autoscaler, "horizontal-pod-autoscaler"},
+    {make_service_cidrs, "service-cidrs-controller"},
 };
 
 }  // namespace

@@ -37,5 +37,6 @@ Made make_ephemeral_volumes(Context&);
 Made make_local_storage(Context&);
 Made make_replication(Context&);
 Made make_autoscaler(Context&);
+Made make_service_cidrs(Context&);
 
 }  // namespace server::controllers

@@ -10,6 +10,7 @@
 #include "server/apiserver/registry/cidr.h"
 #include "server/apiserver/registry/keys.h"
 #include "server/apiserver/registry/write.h"
+#include "server/apiserver/strategy/service_ranges.h"
 
 namespace server {
 namespace {
@@ -137,7 +138,7 @@ void add_services(Batch& batch, const ApiServerOptions& o, const std::string& ip
   object ready{{"type", "Ready"}, {"status", "True"}, {"reason", ""}, {"message", "Kubernetes Service CIDR is ready"}, {"lastTransitionTime", base::now_rfc3339()}};
   batch.add(object{{"apiVersion", "networking.k8s.io/v1"},
                    {"kind", "ServiceCIDR"},
-                   {"metadata", object{{"name", "kubernetes"}}},
+                   {"metadata", object{{"name", default_service_cidr}, {"finalizers", array{value(service_cidr_finalizer)}}}},
                    {"spec", object{{"cidrs", array{value(o.service_cidr)}}}},
                    {"status", object{{"conditions", array{std::move(ready)}}}}});
   batch.add(address_claim(ip, "default", "kubernetes"));

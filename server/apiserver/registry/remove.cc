@@ -88,16 +88,17 @@ Task<Result<DeleteAnswer>> Registry::remove(Target t, Call& call, DeleteRequest 
       if (same_object(n, b)) co_return DeleteAnswer{live, false};
       WriteAttempt changed{s, store_, call, t.ns, t.name, {}, {}, number};
       CO_CHECK_OK(s.strategy->prepare_update(changed, n, b));
+      attempt.also = std::move(changed.also);
     }
     if (call.dry_run) co_return DeleteAnswer{unsaved_record(s, key, now, live->revision), go};
     std::vector<datastore::Write> writes;
     if (go) {
       writes.push_back({.key = key, .value = nullptr, .expected = live->revision});
       s.strategy->on_gone(attempt, b);
-      for (datastore::Write& w : attempt.also) writes.push_back(std::move(w));
     } else {
       writes.push_back(object_write(s, key, now, live->revision));
     }
+    for (datastore::Write& w : attempt.also) writes.push_back(std::move(w));
     auto written = co_await store_.write(std::move(writes));
     if (written) co_return DeleteAnswer{go ? live : std::move(written->front()), go};
     if (!base::is_conflict(written.error()) && !base::is_not_found(written.error())) co_return std::unexpected(std::move(written).error());

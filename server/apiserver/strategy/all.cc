@@ -30,7 +30,7 @@ Strategies make_strategies(const ApiServerOptions& options) {
   out["*"] = make_plain_strategy();
   out["/pods"] = make_pod_strategy();
   out["/services"] = make_service_strategy(options);
-  out["networking.k8s.io/servicecidrs"] = make_service_cidr_strategy(options);
+  out["networking.k8s.io/servicecidrs"] = make_service_cidr_strategy();
   out["/namespaces"] = make_namespace_strategy();
   out["/secrets"] = make_secret_strategy();
   out["/nodes"] = make_node_strategy(options);

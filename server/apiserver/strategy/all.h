@@ -16,7 +16,7 @@ Strategies make_strategies(const ApiServerOptions& options);
 
 std::unique_ptr<const Strategy> make_pod_strategy();
 std::unique_ptr<const Strategy> make_service_strategy(const ApiServerOptions& options);
-std::unique_ptr<const Strategy> make_service_cidr_strategy(const ApiServerOptions& options);
+std::unique_ptr<const Strategy> make_service_cidr_strategy();
 std::unique_ptr<const Strategy> make_namespace_strategy();
 std::unique_ptr<const Strategy> make_secret_strategy();
 std::unique_ptr<const Strategy> make_node_strategy(const ApiServerOptions& options);

@@ -1,4 +1,4 @@
-// ServiceCIDRs: ready at once; gone only when no address of theirs is in use that no other range covers.
+// ServiceCIDRs: ready at once; one that is deleted gives no more addresses, and waits for its controller to find it free.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -29,43 +29,20 @@ std::vector<std::string> cidrs_of(const object& o) {
 
 class ServiceCidr final : public Strategy {
  public:
-  explicit ServiceCidr(const ApiServerOptions& options) {
-    if (auto c = parse_cidr(options.service_cidr)) default_ = *c;
-  }
-
   Result<> prepare_create(WriteAttempt& attempt, object& o) const override {
     std::vector<std::string> cidrs = cidrs_of(o);
     bool usable = std::any_of(cidrs.begin(), cidrs.end(), [](const std::string& c) { return parse_cidr(c).has_value(); });
-    object condition{{"type", "Ready"},
-                     {"status", usable ? "True" : "False"},
-                     {"reason", usable ? "" : "UnsupportedIPFamily"},
-                     {"message", usable ? "Kubernetes Service CIDR is ready" : "this cluster gives Services IPv4 addresses only"},
-                     {"lastTransitionTime", base::now_rfc3339()}};
-    o["status"] = object{{"conditions", array{std::move(condition)}}};
+    set_ready(o, usable, usable ? "" : "UnsupportedIPFamily", usable ? "Kubernetes Service CIDR is ready" : "this cluster gives Services IPv4 addresses only");
+    set_finalizer(metadata_of(o), service_cidr_finalizer, true);
     if (attempt.name != default_service_cidr) record(attempt, attempt.name, cidrs);
     return {};
   }
 
   Result<> prepare_update(WriteAttempt& attempt, object& now, const object& before) const override {
-    if (attempt.subresource.empty() && attempt.name != default_service_cidr && cidrs_of(now) != cidrs_of(before)) record(attempt, attempt.name, cidrs_of(now));
-    return {};
-  }
-
-  Result<> allow_delete(WriteAttempt& attempt, const object& o) const override {
-    std::vector<Cidr> others;
-    if (attempt.name != default_service_cidr) others.push_back(default_);
-    for (const ServiceRange& r : service_ranges(attempt.store))
-      if (r.object != attempt.name) others.push_back(r.cidr);
-    for (const std::string& text : cidrs_of(o)) {
-      auto range = parse_cidr(text);
-      if (!range) continue;
-      const uint64_t most = std::min<uint64_t>(range->size(), uint64_t{1} << 20);
-      for (uint64_t i = 0; i < most; ++i) {
-        uint32_t ip = range->base + static_cast<uint32_t>(i);
-        if (std::any_of(others.begin(), others.end(), [&](const Cidr& c) { return c.contains(ip); })) continue;
-        if (attempt.store.get(object_key("networking.k8s.io", "ipaddresses", {}, ipv4_text(ip))))
-          return base::conflict("servicecidrs.networking.k8s.io", attempt.name, fmt::format("address {} of it is in use", ipv4_text(ip)));
-      }
+    const bool ends = metadata_of(now).contains("deletionTimestamp");
+    if (attempt.subresource.empty() && ends != before.at("metadata").get_object().contains("deletionTimestamp")) {
+      set_ready(now, false, "Terminating", "There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR");
+      if (attempt.name != default_service_cidr) record(attempt, attempt.name, {});
     }
     return {};
   }
@@ -75,6 +52,12 @@ class ServiceCidr final : public Strategy {
   }
 
  private:
+  static void set_ready(object& o, bool ready, std::string_view reason, std::string_view message) {
+    object condition{{"type", "Ready"}, {"status", ready ? "True" : "False"}, {"reason", reason}, {"message", message},
+                     {"lastTransitionTime", base::now_rfc3339()}};
+    o["status"] = object{{"conditions", array{std::move(condition)}}};
+  }
+
   // Sets the ranges of one object in the record of all.
   static void record(WriteAttempt& attempt, const std::string& name, const std::vector<std::string>& cidrs) {
     datastore::RecordPtr old = attempt.store.get(ranges_key);
@@ -95,8 +78,6 @@ class ServiceCidr final : public Strategy {
     w.attributes = std::make_shared<Attributes>();
     attempt.also.push_back(std::move(w));
   }
-
-  Cidr default_{};
 };
 
 }  // namespace
@@ -116,6 +97,6 @@ std::vector<ServiceRange> service_ranges(const datastore::Store& store) {
   return out;
 }
 
-std::unique_ptr<const Strategy> make_service_cidr_strategy(const ApiServerOptions& options) { return std::make_unique<ServiceCidr>(options); }
+std::unique_ptr<const Strategy> make_service_cidr_strategy() { return std::make_unique<ServiceCidr>(); }
 
 }  // namespace server

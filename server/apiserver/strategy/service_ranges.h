@@ -17,6 +17,6 @@ struct ServiceRange {
 
 // Of ServiceCIDR objects other than the default one.
 std::vector<ServiceRange> service_ranges(const datastore::Store& store);
-inline constexpr std::string_view default_service_cidr = "kubernetes";
+inline constexpr std::string_view default_service_cidr = "kubernetes", service_cidr_finalizer = "networking.k8s.io/service-cidr-finalizer";
 
 }  // namespace server
