@@ -15,6 +15,7 @@
 #include "agent/volumes/image_volume.h"
 #include "agent/volumes/local_volumes.h"
 #include "api/quantity.h"
+#include "api/selector.h"
 #include "api/types/authentication_v1.h"
 #include "base/files.h"
 #include "base/io.h"
@@ -159,7 +160,8 @@ Task<Result<>> PodVolumes::fill(const api::core::Volume& v, PodPtr pod, PodFacts
       if (r && s.secret) r = co_await add_secret(payload, pod, s.secret->name, s.secret->items, mode, s.secret->optional.value_or(false));
       if (r && s.downwardAPI) r = add_downward(payload, s.downwardAPI->items, mode, facts);
       if (r && s.serviceAccountToken) r = co_await add_token(payload, pod, v.name, *s.serviceAccountToken, mode);
-      if (r && (s.clusterTrustBundle || s.podCertificate)) r = base::bad_request("clusterTrustBundle and podCertificate sources are not supported by this node");
+      if (r && s.clusterTrustBundle) r = co_await add_trust_bundle(payload, *s.clusterTrustBundle, mode);
+      if (r && s.podCertificate) r = base::bad_request("podCertificate sources are not supported by this node");
       if (!r) co_return r;
     }
   }
@@ -239,6 +241,36 @@ Task<Result<>> PodVolumes::add_token(Payload& to, PodPtr pod, std::string volume
   co_return Result<>{};
 }
 
+// The certificates of a bundle, or of all bundles selected, each once and in an order of their own.
+Task<Result<>> PodVolumes::add_trust_bundle(Payload& to, api::core::ClusterTrustBundleProjection source, uint32_t mode) {
+  if (!is_volume_path(source.path)) co_return base::bad_request("invalid path " + source.path);
+  CO_TRY(auto all, co_await objects_.trust_bundles());
+  std::set<std::string> certificates;
+  bool any = false;
+  for (const auto& b : all) {
+    bool wanted = source.name.empty() ? b->spec.signerName == source.signerName && source.labelSelector && api::selects(*source.labelSelector, b->metadata.labels)
+                                      : b->metadata.name == source.name;
+    if (!wanted) continue;
+    any = true;
+    constexpr std::string_view begin = "-----BEGIN CERTIFICATE-----", end = "-----END CERTIFICATE-----";
+    const std::string& text = b->spec.trustBundle;
+    for (size_t from = text.find(begin); from != text.npos; from = text.find(begin, from)) {
+      size_t stop = text.find(end, from);
+      if (stop == text.npos) break;
+      certificates.insert(text.substr(from, stop + end.size() - from) + "\n");
+      from = stop;
+    }
+  }
+  if (!any && !source.optional.value_or(false)) {
+    if (!source.name.empty()) co_return base::not_found("clustertrustbundles.certificates.k8s.io", source.name);
+    co_return base::fail(500, "FailedMount", fmt::format("no ClusterTrustBundle of signer \"{}\" matches the labelSelector", source.signerName));
+  }
+  std::string content;
+  for (const std::string& c : certificates) content += c;
+  to[source.path] = VolumeFile{std::move(content), mode, {}};
+  co_return Result<>{};
+}
+
 // Claims whose volume is a directory of this node; others need a driver that is not there.
 Task<Result<>> PodVolumes::find_claim(const api::core::Volume& v, PodPtr pod) {
   const std::string name = v.persistentVolumeClaim ? v.persistentVolumeClaim->claimName : pod->metadata.name + "-" + v.name;
@@ -281,6 +313,7 @@ void PodVolumes::watch(const PodPtr& pod, std::function<void()> changed) {
   if (!watches_.empty()) return;
   const std::string& ns = pod->metadata.namespace_;
   std::set<std::string> maps, secrets;
+  bool bundles = false;
   for (const auto& v : pod->spec.volumes) {
     if (v.configMap) maps.insert(v.configMap->name);
     if (v.secret) secrets.insert(v.secret->secretName);
@@ -288,10 +321,12 @@ void PodVolumes::watch(const PodPtr& pod, std::function<void()> changed) {
     for (const auto& s : v.projected->sources) {
       if (s.configMap) maps.insert(s.configMap->name);
       if (s.secret) secrets.insert(s.secret->name);
+      if (s.clusterTrustBundle) bundles = true;
     }
   }
   for (const auto& m : maps) watches_.push_back(objects_.watch_config_map(ns, m, changed));
   for (const auto& s : secrets) watches_.push_back(objects_.watch_secret(ns, s, changed));
+  if (bundles) watches_.push_back(objects_.watch_trust_bundles(changed));
 }
 
 Result<std::vector<runtime::Mount>> PodVolumes::mounts(const api::core::Pod& pod, const api::core::Container& container, const Variables& environment) const {

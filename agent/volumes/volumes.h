@@ -59,6 +59,7 @@ class PodVolumes {
   Task<Result<>> add_config_map(Payload& to, PodPtr pod, std::string name, std::vector<api::core::KeyToPath> items, uint32_t mode, bool optional);
   Task<Result<>> add_secret(Payload& to, PodPtr pod, std::string name, std::vector<api::core::KeyToPath> items, uint32_t mode, bool optional);
   Task<Result<>> add_token(Payload& to, PodPtr pod, std::string volume, api::core::ServiceAccountTokenProjection source, uint32_t mode);
+  Task<Result<>> add_trust_bundle(Payload& to, api::core::ClusterTrustBundleProjection source, uint32_t mode);
   Task<Result<>> find_claim(const api::core::Volume& volume, PodPtr pod);  // of ephemeral volumes too
 
   api::Client& client_;

@@ -25,6 +25,7 @@ const std::vector<PolicyRule>& fixed_rules() {
       {read, {"networking.k8s.io"}, {"networkpolicies", "ingresses", "ingressclasses"}, {}, {}},
       {{"update", "patch"}, {"networking.k8s.io"}, {"ingresses/status"}, {}, {}},
       {read, {"node.k8s.io"}, {"runtimeclasses"}, {}, {}},
+      {read, {"certificates.k8s.io"}, {"clustertrustbundles"}, {}, {}},
       {read, {"storage.k8s.io"}, {"csidrivers", "volumeattachments", "storageclasses"}, {}, {}},
       {{"create", "update", "patch"}, core, {"nodes", "nodes/status", "events"}, {}, {}},
       {{"create", "update", "patch"}, {"events.k8s.io"}, {"events"}, {}, {}},
