@@ -18,6 +18,7 @@ import traceback
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests/cluster"))
+sys.path.insert(0, str(ROOT / "tests/conformance"))
 sys.path.insert(0, str(ROOT / "tests/fuzz"))
 
 
@@ -36,8 +37,8 @@ def unit_tests(build):
 
 
 def cluster_tests():
-    """Each tests/cluster/test_*.py has `scenario()`: a generator of (name, function) on one cluster, closed at the end."""
-    for path in sorted((ROOT / "tests/cluster").glob("test_*.py")):
+    """Each tests/cluster/test_*.py (and of conformance) has `scenario()`: a generator of (name, function) on one cluster, closed at the end."""
+    for path in sorted((ROOT / "tests").glob("c*/test_*.py")):
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
