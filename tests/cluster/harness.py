@@ -28,7 +28,7 @@ KUBECTL_DIR = os.environ.get("KUBECTL_DIR", str(ROOT / "build/kubectl"))
 KUBECTL = os.path.join(KUBECTL_DIR, "kubectl-1.32")
 KUBECTL_OLD = os.path.join(KUBECTL_DIR, "kubectl-1.20")
 # What a sanitizer prints first, on the standard error of the process: the node's log.
-REPORT = re.compile(r"(?:ERROR|WARNING): (?:Address|Leak|Thread|UndefinedBehavior)Sanitizer|runtime error: |SUMMARY: \w+Sanitizer")
+REPORT = re.compile(r"(?:ERROR|WARNING): (?:Address|Leak|Thread|UndefinedBehavior)Sanitizer|:\d+:\d+: runtime error: ")
 V1_CONTROLLERS = ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd", "unified"]
 
 
@@ -124,7 +124,7 @@ class Node:
     def reports(self):
         """What sanitizers said of the node's processes, with the lines that follow."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        return ["\n".join(lines[i:i + 60]) for i, line in enumerate(lines) if REPORT.search(line) and not line.startswith("SUMMARY")]
+        return ["\n".join(lines[i:i + 60]) for i, line in enumerate(lines) if REPORT.search(line)]
 
     def tail(self, lines=40):
         try:
