@@ -20,6 +20,8 @@
 
 namespace server {
 
+std::string_view git_commit();  // written when configuring; empty outside a clone
+
 using base::json::array;
 using base::json::object;
 using base::json::value;
@@ -32,7 +34,7 @@ std::string version_text() {
   return base::to_text(object{{"major", "1"},
                               {"minor", "36"},
                               {"gitVersion", server_version()},
-                              {"gitCommit", ""},
+                              {"gitCommit", git_commit()},
                               {"gitTreeState", "clean"},
                               {"buildDate", "1970-01-01T00:00:00Z"},
                               {"goVersion", "none"},

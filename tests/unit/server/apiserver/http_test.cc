@@ -7,6 +7,8 @@ TEST_CASE("without credentials there is health and version, nothing else") {
     Http http(c);
     for (const char* path : {"/healthz", "/livez", "/readyz", "/version"}) CHECK((co_await http.get(path)).status == 200);
     for (const char* path : {"/api", "/apis", "/metrics", "/api/v1/namespaces/default/pods", "/openapi/v2", "/"}) CHECK((co_await http.get(path)).status == 403);
+    const std::string commit = text((co_await http.get("/version")).json(), "gitCommit");
+    CHECK((commit.empty() || (commit.size() == 40 && commit.find_first_not_of("0123456789abcdef") == commit.npos)));
     auto ca = co_await http.get("/cacerts");
     CHECK(ca.body == c.api.ca_pem());
     auto bad = co_await http.get("/api/v1/namespaces/default/pods", {{"Authorization", "Bearer nonsense"}});
