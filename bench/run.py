@@ -247,7 +247,7 @@ def serving(side, f):
         for rate, how in ((20, "20 writes/s by 64 clients"), (0, "as many writes as 64 clients can")):
             r = watch(rate)
             f.rate(f"events to 500 watches, {how}, {form}", r, cpu_budget=">= 10x", per="event", many=r["events"])
-            f.add("  watches closed because they were too slow", r["lost"], "")
+            f.add(f"  watches closed as too slow, {how}, {form}", r["lost"], "")
     # What 500 kubelets would do: each follows the pods of its node.
     by_node = load(side, "--mode", "watch", "--path", pods_url("?fieldSelector=spec.nodeName%3Dnode-{}"), "--spread", 100, "--watchers", 500, "--clients", 64, "--rate", 400,
                    "--size", 5000, "--seconds", 8)
