@@ -96,6 +96,8 @@ struct Http2Callbacks {
     } else if (name == ":authority") {
       e->authority = value;
     } else if (name.front() != ':') {
+      while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
+      while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
       e->request.headers.add(name, value);
     }
     return 0;
@@ -232,6 +234,7 @@ struct Http2Callbacks {
       nghttp2_option_set_no_auto_window_update(o, 1);
       nghttp2_option_set_no_closed_streams(o, 1);
       nghttp2_option_set_max_outbound_ack(o, kAcknowledgements);
+      nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(o, 1);  // Go's clients send such values; header() cuts them off
       return o;
     }();
     return options;
