@@ -75,10 +75,10 @@ class JsonPatch {
       return {};
     }
     if (name != "add" && name != "replace") return base::bad_request(fmt::format("Unexpected kind: {}", name));
-    if (!value) return base::bad_request(fmt::format("json patch: {} operation without value", name));
-    if (name == "add") return add(at, path, *value);
+    // A value left out is null: Go's clients leave out empty ones.
+    if (name == "add") return add(at, path, value ? *value : json::value());
     TRY(json::value * target, find(at, path));
-    *target = *value;
+    *target = value ? *value : json::value();
     return {};
   }
 

@@ -22,6 +22,7 @@ TEST_CASE("JSON patch operations") {
       {R"({"a":1})", R"([{"op":"add","path":"/b","value":2}])", R"({"a":1,"b":2})"},
       {R"({"a":[1,3]})", R"([{"op":"add","path":"/a/1","value":2}])", R"({"a":[1,2,3]})"},
       {R"({"a":[1]})", R"([{"op":"add","path":"/a/-","value":2}])", R"({"a":[1,2]})"},
+      {R"({"a":1})", R"([{"op":"add","path":"/b"},{"op":"replace","path":"/a"}])", R"({"a":null,"b":null})"},
       {R"({"a":1,"b":2})", R"([{"op":"remove","path":"/a"}])", R"({"b":2})"},
       {R"({"a":1})", R"([{"op":"replace","path":"/a","value":{"x":[]}}])", R"({"a":{"x":[]}})"},
       {R"({"a/b":{"m~n":1}})", R"([{"op":"test","path":"/a~1b/m~0n","value":1},{"op":"move","from":"/a~1b/m~0n","path":"/c"}])", R"({"a/b":{},"c":1})"},
