@@ -258,12 +258,16 @@ struct Agent::Impl : std::enable_shared_from_this<Agent::Impl> {
                                                       .node = {},
                                                       .network = {},
                                                       .host_ips = {},
+                                                      .policies = {},
                                                       .service_variables = {}});
     informers.get<api::core::Node>().on_change([this](const auto&, const auto& after) {
       if (after && after->metadata.name == options.node_name) node.follow(*after);
     });
     context->node = [this] { return informers.get<api::core::Node>().get({}, options.node_name); };
     context->network = [this] { return network ? &network->pods() : nullptr; };
+    context->policies = [this](std::shared_ptr<const api::core::Pod> pod, std::vector<std::string> ips) {
+      return policies->cover(std::move(pod), std::move(ips));
+    };
     context->host_ips = [this] { return node.facts().addresses; };
     context->service_variables = [this](const std::string& ns, bool links) { return service_variables(ns, links); };
     pods = std::make_shared<PodManager>(*context, pod_informer());

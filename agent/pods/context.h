@@ -43,6 +43,7 @@ struct PodContext {
   std::function<std::shared_ptr<const api::core::Node>()> node;                       // null when the API has none
   std::function<network::Pods*()> network;                                            // null while the node has no pod prefix
   std::function<std::vector<std::string>()> host_ips;
+  std::function<Task<Result<>>(std::shared_ptr<const api::core::Pod>, std::vector<std::string> ips)> policies;  // returns when they hold
   std::function<Variables(const std::string& ns, bool links)> service_variables;
 };
 

@@ -169,7 +169,8 @@ Task<Result<>> PodWorker::attach_network() {
   if (!got) co_return std::unexpected(std::move(got).error());
   ips_ = {got->ip.str()};
   host_link_ = got->host_link;
-  co_return Result<>{};
+  // Nothing of the pod runs before what it may not do is forbidden.
+  co_return co_await context_.policies(pod_, ips_);
 }
 
 Result<> PodWorker::write_pod_files(const PodContext& context, const std::string& dir, PodPtr pod, std::vector<std::string> ips,

@@ -136,6 +136,45 @@ PolicySync::PolicySync(base::Runtime&, api::Informers& informers, std::string no
   });
 }
 
+Task<base::Result<>> PolicySync::cover(std::shared_ptr<const Pod> pod, std::vector<std::string> ips) {
+  bool selected = false;
+  for (const auto& p : policies_.list()) {
+    if (p->metadata.namespace_ != pod->metadata.namespace_) continue;
+    selected = selected || !p->spec.podSelector || api::selects(*p->spec.podSelector, pod->metadata.labels);
+  }
+  if (!network_ || !selected) co_return base::Result<>{};
+  auto known = std::make_shared<Pod>(*pod);
+  known->status.podIPs.clear();
+  for (auto& ip : ips) known->status.podIPs.emplace_back().ip = std::move(ip);
+  const std::string uid = pod->metadata.uid;
+  const base::TimePoint now = base::Clock::now();
+  {
+    std::scoped_lock lock(mutex_);
+    beginning_[uid] = {known, now};
+  }
+  changed_.notify();
+  for (bool in_time = true; in_time;) {
+    uint64_t seen = covered_.version();
+    {
+      std::scoped_lock lock(mutex_);
+      auto it = beginning_.find(uid);
+      if (it == beginning_.end() || it->second.covered) co_return base::Result<>{};
+    }
+    in_time = co_await covered_.wait(seen, now + 10s);
+  }
+  co_return base::unavailable("the network policies of the pod are not in place");
+}
+
+void PolicySync::add_beginning(std::vector<std::shared_ptr<const Pod>>& pods) {
+  std::scoped_lock lock(mutex_);
+  std::erase_if(beginning_, [](const auto& b) { return base::Clock::now() - b.second.since > 1min; });
+  for (auto& [uid, b] : beginning_) {
+    auto it = std::find_if(pods.begin(), pods.end(), [&](const auto& p) { return p->metadata.uid == uid; });
+    if (it == pods.end()) pods.push_back(b.pod);
+    else if ((*it)->status.podIPs.empty()) *it = b.pod;
+  }
+}
+
 Task<> PolicySync::run() {
   co_await policies_.wait_synced();
   co_await namespaces_.wait_synced();
@@ -158,6 +197,7 @@ Task<> PolicySync::run() {
     if (network_ && (!policies.empty() || any_before)) {
       std::vector<std::shared_ptr<const Pod>> pods;
       if (pods_) pods = pods_->list();
+      add_beginning(pods);
       auto namespaces = namespaces_.list();
       std::vector<network::Policy> list;
       for (const auto& p : policies) list.push_back(translate_policy(*p, pods, namespaces, node_name_));
@@ -168,6 +208,13 @@ Task<> PolicySync::run() {
         continue;
       }
       any_before = !policies.empty();
+      {
+        std::scoped_lock lock(mutex_);
+        for (auto& [uid, b] : beginning_)
+          b.covered = b.covered || std::find(pods.begin(), pods.end(), b.pod) != pods.end() ||
+                      std::any_of(pods.begin(), pods.end(), [&](const auto& p) { return p->metadata.uid == uid && !p->status.podIPs.empty(); });
+      }
+      covered_.notify();
     }
     // Many pods change at once; policies follow a moment later.
     co_await changed_.wait(seen);

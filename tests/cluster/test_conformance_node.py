@@ -360,6 +360,20 @@ class Node:
         c.kubectl("delete", "pod", "exec-hook", "http-hook", "slow-hook", timeout=20)
         eventually("preStop", lambda: "/pre-exec" in heard(), 5)
 
+    def a_policy_holds_from_a_pods_first_moment(self):
+        c = self.c
+        ip = c.wait_running("row=hooked", 1)[0]["status"]["podIP"]
+        c.apply(json.dumps({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "fence"}, "spec": {
+            "podSelector": {"matchExpressions": [{"key": "row", "operator": "In", "values": ["fenced-0", "fenced-1", "fenced-2"]}]},
+            "policyTypes": ["Egress"]}}))
+        # Nothing between the start of the pod and its attempt to connect.
+        tries = [pod(f"fenced-{i}", f"timeout 2 nc {ip} 8080 < /dev/null > /dev/null && echo reached || echo refused") for i in range(3)]
+        c.apply(fill(json.dumps({"apiVersion": "v1", "kind": "List", "items": tries + [pod("free", f"nc {ip} 8080 < /dev/null > /dev/null && echo reached")]})))
+        for name, said in [("free", "reached")] + [(f"fenced-{i}", "refused") for i in range(3)]:
+            eventually(f"{name} ends", lambda: self.pod(name)["status"]["phase"] in ("Succeeded", "Failed"), 20)
+            log = c.kubectl("logs", name).stdout
+            assert log.splitlines()[-1:] == [said], f"{name}: {log!r}"
+
     def resources_change_in_place(self):
         c = self.c
         before = c.wait_running("row=resized", 1)[0]
