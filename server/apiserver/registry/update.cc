@@ -76,6 +76,11 @@ Task<Result<RecordPtr>> Registry::update(Target t, Call& call, UpdateOptions opt
       r.conversion->to_stored(before.as_object());
       r.conversion->to_stored(now.as_object());
     }
+    // What an older program has stored may lack defaults of today; they are no change of this writer's.
+    if (t.subresource.empty()) {
+      api::apply_defaults(*s.kind, before);
+      api::normalise(*s.kind->type, before);
+    }
     const object& b = before.get_object();
     std::vector<base::Cause> causes;
     {

@@ -147,6 +147,33 @@ TEST_CASE("addresses of services come from ServiceCIDRs") {
   }, true);
 }
 
+TEST_CASE("defaults that an older program did not know are no change of the writer's") {
+  with_cluster([](Cluster c) -> Task<> {
+    Http http(c, certificate(c, "root", {"system:masters"}));
+    const std::string path = "/api/v1/namespaces/default/pods/x";
+    auto made = co_await c.admin->create({"", "v1", "serviceaccounts"}, {"default", ""}, R"({"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}})");
+    (void)made;
+    CHECK((co_await http.send("POST", "/api/v1/namespaces/default/pods", object("v1", "Pod", R"("spec":)" + spec_of_pods))).status == 201);
+    datastore::RecordPtr record = c.store.get("/registry/core/pods/default/x");
+    REQUIRE(record);
+    std::string text(*record->value);
+    const std::string later = R"("resources":{},)", mark = R"("resourceVersion":")";
+    size_t at = text.find(later);
+    REQUIRE(at != text.npos);
+    text.erase(at, later.size());
+    at = text.find(mark) + mark.size();
+    text.erase(at, text.find('"', at) - at);
+    std::vector<datastore::Write> writes;
+    writes.push_back({.key = record->key, .value = base::make_bytes(text), .revision_offset = at, .expected = record->revision, .attributes = record->attributes});
+    auto stored = co_await c.store.write(std::move(writes));
+    REQUIRE(stored);
+    auto r = co_await http.send("PATCH", path, R"({"metadata":{"labels":{"l":"1"}}})", {{"Content-Type", merge_type}});
+    CHECK(r.status == 200);
+    CHECK(base::get_int(r.json(), "metadata.generation") == 1);
+    CHECK(r.body.find(R"("resources":{})") != std::string::npos);
+  }, true);
+}
+
 TEST_CASE("services that want another family are refused") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
