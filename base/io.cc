@@ -2,6 +2,7 @@
 
 #include <condition_variable>
 #include <csignal>
+#include <algorithm>
 #include <deque>
 #include <list>
 #include <thread>
@@ -27,33 +28,38 @@ namespace asio = boost::asio;
 
 namespace {
 
-// Threads for blocking work: started on demand, gone after ten idle seconds.
+// Threads for blocking work: started on demand, gone after ten idle seconds, or joined at the end of the last runtime. That is before the
+// process's end: a thread that outlived OpenSSL's clean-up would leave what OpenSSL keeps for it.
 class BlockingPool {
  public:
   static constexpr size_t kMaxThreads = 16;
 
-  ~BlockingPool() {
+  void enter() {
+    std::scoped_lock lock(mutex_);
+    ++runtimes_;
+  }
+  void leave() {
     std::unique_lock lock(mutex_);
+    quiet_.wait(lock, [&] { return queue_.empty() && busy_ == 0; });
+    if (--runtimes_ > 0) return;
     stopping_ = true;
     wake_.notify_all();
-    gone_.wait(lock, [&] { return threads_ == 0; });
+    std::list<std::thread> all;
+    all.swap(threads_);
+    lock.unlock();
+    for (std::thread& t : all) t.join();
+    lock.lock();
+    stopping_ = false;
   }
 
   void run(std::move_only_function<void()> f) {
     std::unique_lock lock(mutex_);
     queue_.push_back(std::move(f));
-    if (queue_.size() <= idle_ || threads_ == kMaxThreads) {
+    if (queue_.size() <= idle_ || threads_.size() == kMaxThreads) {
       wake_.notify_one();
       return;
     }
-    ++threads_;
-    std::thread([this] { work(); }).detach();
-  }
-
-  // Until nothing is queued or runs. What has run has also been destroyed.
-  void wait_idle() {
-    std::unique_lock lock(mutex_);
-    quiet_.wait(lock, [&] { return queue_.empty() && busy_ == 0; });
+    threads_.emplace_back([this] { work(); });
   }
 
  private:
@@ -76,18 +82,22 @@ class BlockingPool {
       --idle_;
       if (!woken) break;
     }
-    if (--threads_ == 0) gone_.notify_all();
+    if (stopping_) return;  // and is joined
+    auto self = std::find_if(threads_.begin(), threads_.end(), [](const std::thread& t) { return t.get_id() == std::this_thread::get_id(); });
+    self->detach();
+    threads_.erase(self);
   }
 
   std::mutex mutex_;
-  std::condition_variable wake_, gone_, quiet_;
+  std::condition_variable wake_, quiet_;
   std::deque<std::move_only_function<void()>> queue_;
-  size_t threads_ = 0, idle_ = 0, busy_ = 0;
+  std::list<std::thread> threads_;
+  size_t runtimes_ = 0, idle_ = 0, busy_ = 0;
   bool stopping_ = false;
 };
 
 BlockingPool& blocking_pool() {
-  static BlockingPool pool;
+  static BlockingPool& pool = *new BlockingPool;  // a process may exit in the middle of things
   return pool;
 }
 
@@ -105,10 +115,11 @@ struct Runtime::Impl {
 Runtime::Runtime(unsigned threads) {
   if (threads == 0) threads = std::min(4u, std::max(1u, std::thread::hardware_concurrency()));
   impl_ = std::make_unique<Impl>(threads);
+  blocking_pool().enter();
 }
 
 // The pool's work holds executors of this runtime and frames of its coroutines.
-Runtime::~Runtime() { blocking_pool().wait_idle(); }
+Runtime::~Runtime() { blocking_pool().leave(); }
 
 Executor Runtime::strand() { return asio::make_strand(impl_->context); }
 
