@@ -1,8 +1,8 @@
 #include "base/io.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <csignal>
-#include <algorithm>
 #include <deque>
 #include <list>
 #include <thread>

@@ -37,6 +37,9 @@ void reachable(const Type& type, std::vector<const Type*>& out);
 // All path items of a kind: path and item.
 void paths_of(Dialect d, const Kind& kind, const std::string& definition, const std::function<void(std::string path, object item)>& each);
 
+// Kinds that its subresources take and answer and that are not its own: Scale, Eviction.
+std::vector<const Kind*> subresource_kinds(const Kind& kind);
+
 // gnostic's messages (openapi_v2).
 std::string proto_schema(const object& schema);
 std::string proto_path_item(const object& item);

@@ -154,7 +154,8 @@ std::string operation(const object& o) {
 std::string proto3_schema(const object& o) { return schema_or_reference(o); }
 
 std::string proto3_path_item(const object& item) {
-  static constexpr std::pair<std::string_view, uint32_t> verbs[] = {{"get", 4}, {"put", 5}, {"post", 6}, {"delete", 7}, {"patch", 10}};
+  static constexpr std::pair<std::string_view, uint32_t> verbs[] = {{"get", 4},     {"put", 5},  {"post", 6}, {"delete", 7},
+                                                                     {"options", 8}, {"head", 9}, {"patch", 10}};
   std::string out;
   for (auto [verb, number] : verbs)
     if (const value* v = item.if_contains(verb); v && v->is_object()) wire::bytes(out, number, operation(v->get_object()));

@@ -168,6 +168,7 @@ class GroupDocument {
       if (k.group.empty() && shared ? (k.kind != "Status" && k.kind != "DeleteOptions" && k.kind != "WatchEvent") : group_path(k) != path) continue;
       known_ |= !shared && !k.plural.empty();
       reachable(*k.type, types_);
+      for (const Kind* about : subresource_kinds(k)) reachable(*about->type, types_);
     }
     each_custom([&](const CustomKind&) { known_ = true; });
     if (known_) {

@@ -43,6 +43,14 @@ TEST_CASE("the OpenAPI v2 document is complete and every reference leads somewhe
   REQUIRE(item);
   CHECK(base::get_string(*item, "patch.x-kubernetes-group-version-kind.kind") == "Deployment");
   CHECK(base::to_text(*base::find(*item, "patch.parameters")).find("dryRun") != std::string::npos);
+  auto at = [&](std::string_view path, std::string_view what) { return std::string(base::get_string(paths->at(path), what)); };
+  CHECK(at("/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale", "put.x-kubernetes-group-version-kind.kind") == "Scale");
+  CHECK(at("/api/v1/namespaces/{namespace}/pods/{name}/eviction", "post.responses.200.schema.$ref") == "#/definitions/io.k8s.api.policy.v1.Eviction");
+  CHECK(at("/api/v1/namespaces/{namespace}/pods/{name}/exec", "post.operationId") == "connectCoreV1PostNamespacedPodExec");
+  CHECK(at("/api/v1/namespaces/{namespace}/pods/{name}/log", "get.responses.200.schema.type") == "string");
+  CHECK(at("/api/v1/nodes/{name}/proxy/{path}", "options.x-kubernetes-action") == "connect");
+  CHECK(at("/api/v1/namespaces/{name}/finalize", "put.x-kubernetes-action") == "put");
+  CHECK_FALSE(paths->contains("/apis/autoscaling/v1/namespaces/{namespace}/scales"));
 }
 
 TEST_CASE("every OpenAPI v3 document stands alone") {
