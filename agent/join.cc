@@ -35,8 +35,12 @@ std::string trimmed(std::string s) {
 std::string to_json(const Membership& m) {
   base::json::array servers;
   for (const auto& s : m.servers) servers.push_back(base::json::value(s));
-  return base::to_text(base::json::object{{"nodeName", m.node_name}, {"servers", servers}, {"clusterCIDR", m.cluster_cidr}, {"serviceCIDR", m.service_cidr},
-                                          {"clusterDNS", m.cluster_dns}, {"clusterDomain", m.cluster_domain}});
+  return base::to_text(base::json::object{{"nodeName", m.node_name},
+                                          {"servers", servers},
+                                          {"clusterCIDR", m.cluster_cidr},
+                                          {"serviceCIDR", m.service_cidr},
+                                          {"clusterDNS", m.cluster_dns},
+                                          {"clusterDomain", m.cluster_domain}});
 }
 
 void read_settings(const base::json::value& v, Membership& m) {
@@ -54,7 +58,8 @@ void read_settings(const base::json::value& v, Membership& m) {
 
 // The identity of an earlier start, while it is good for at least another minute.
 std::optional<Membership> load(const Paths& p, const std::string& node_name) {
-  auto key = base::read_file(p.key), certificate = base::read_file(p.certificate), ca = base::read_file(p.ca), settings = base::read_file(p.settings);
+  auto key = base::read_file(p.key), certificate = base::read_file(p.certificate), ca = base::read_file(p.ca),
+       settings = base::read_file(p.settings);
   if (!key || !certificate || !ca || !settings) return std::nullopt;
   auto info = read_certificate(*certificate);
   auto json = base::parse_json(*settings);
@@ -110,7 +115,8 @@ Task<Result<std::string>> fetch_ca(std::string server) {
 }
 
 // One join or renewal; the context decides which.
-Task<Result<Membership>> request_certificate(JoinOptions o, std::string ca, http::TlsContextPtr context, std::string authorization, std::string secret) {
+Task<Result<Membership>> request_certificate(JoinOptions o, std::string ca, http::TlsContextPtr context, std::string authorization,
+                                             std::string secret) {
   CO_TRY(SigningRequest signing, make_signing_request(o.node_name));
   base::json::object body{{"nodeName", o.node_name}, {"csr", signing.csr_pem}};
   if (!secret.empty()) body["nodeSecret"] = secret;
@@ -146,13 +152,15 @@ Result<JoinToken> parse_join_token(std::string_view given) {
   JoinToken t;
   t.secret = text;
   if (!text.starts_with("A10")) {
-    if (text.find("::") != std::string::npos) return base::bad_request("the token is malformed: it must begin with A10 and the hash of the cluster's CA");
+    if (text.find("::") != std::string::npos)
+      return base::bad_request("the token is malformed: it must begin with A10 and the hash of the cluster's CA");
     return t;
   }
   size_t colons = text.find("::");
   if (colons == std::string::npos) return t;  // a secret that happens to begin with A10
   t.ca_hash = text.substr(3, colons - 3);
-  bool hex = t.ca_hash.size() == 64 && std::all_of(t.ca_hash.begin(), t.ca_hash.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  bool hex = t.ca_hash.size() == 64 &&
+             std::all_of(t.ca_hash.begin(), t.ca_hash.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
   if (!hex) return base::bad_request("the token is malformed: the hash after A10 must have 64 hexadecimal digits (was it cut off?)");
   if (colons + 2 >= text.size()) return base::bad_request("the token is malformed: nothing follows its hash");
   return t;
@@ -165,16 +173,19 @@ Task<Result<Membership>> join(JoinOptions o) {
     if (known->servers.empty()) known->servers = {o.server_url};
     co_return std::move(*known);
   }
-  if (!o.server_url.starts_with("https://")) co_return base::bad_request(fmt::format("the server must be given as https://HOST:6443, not \"{}\"", o.server_url));
+  if (!o.server_url.starts_with("https://"))
+    co_return base::bad_request(fmt::format("the server must be given as https://HOST:6443, not \"{}\"", o.server_url));
   CO_TRY(JoinToken token, parse_join_token(o.token));
   auto ca = co_await fetch_ca(o.server_url);
   if (!ca) co_return std::unexpected(std::move(ca).error());
   if (token.ca_hash.empty()) {
     base::log::warn("agent", "the token has no CA hash: the server at {} is trusted blindly", o.server_url);
   } else if (!base::equal_constant_time(base::sha256_hex(*ca), token.ca_hash)) {
-    co_return base::fail(403, "WrongCA",
-                         fmt::format("the CA of {} is not the one in the token (hash {}..., expected {}...): wrong server, wrong token, or someone in between",
-                                     o.server_url, base::sha256_hex(*ca).substr(0, 12), token.ca_hash.substr(0, 12)));
+    co_return base::fail(
+        403, "WrongCA",
+        fmt::format(
+            "the CA of {} is not the one in the token (hash {}..., expected {}...): wrong server, wrong token, or someone in between",
+            o.server_url, base::sha256_hex(*ca).substr(0, 12), token.ca_hash.substr(0, 12)));
   }
   CO_TRY(std::string secret, node_secret(paths));
   http::TlsClientOptions tls;

@@ -48,9 +48,10 @@ class AppliedCheck {
       if (t.list == ListKind::map) {
         if (!a[i].is_object()) continue;
         if (list_element(t, a[i]).empty()) {
-          problems_.push_back(fmt::format("{}: element {}: associative list with keys has an element that omits all key fields [\"{}\"] (and doesn't have "
-                                          "default values for any key)",
-                                          path, i, fmt::join(t.keys, "\" \"")));
+          problems_.push_back(
+              fmt::format("{}: element {}: associative list with keys has an element that omits all key fields [\"{}\"] (and doesn't have "
+                          "default values for any key)",
+                          path, i, fmt::join(t.keys, "\" \"")));
           continue;
         }
       }

@@ -53,7 +53,8 @@ std::optional<Owners> decode(const json::array& list) {
             std::string(base::get_string(e, "apiVersion")), std::string(base::get_string(e, "subresource")),
             std::string(base::get_string(e, "time")), {}};
     const json::object* fields = base::find_object(e, "fieldsV1");
-    if ((o.operation != "Apply" && o.operation != "Update") || !fields || base::get_string(e, "fieldsType") != "FieldsV1") return std::nullopt;
+    if ((o.operation != "Apply" && o.operation != "Update") || !fields || base::get_string(e, "fieldsType") != "FieldsV1")
+      return std::nullopt;
     o.stored = fields;
     auto known = std::find_if(out.begin(), out.end(), [&](const Owner& x) { return x.same(o); });
     if (known == out.end()) {
@@ -190,7 +191,9 @@ void refresh_last_applied(json::value& object, const json::value& wanted) {
 
 // Items that nobody could own: without a key, or one of several with the same.
 base::Result<> check_items(const Type& type, const json::value& v, const std::string& path) {
-  auto refuse = [&](size_t i, std::string_view why) { return base::bad_request(fmt::format("failed to create typed patch object: {}: element {}: {}", path, i, why)); };
+  auto refuse = [&](size_t i, std::string_view why) {
+    return base::bad_request(fmt::format("failed to create typed patch object: {}: element {}: {}", path, i, why));
+  };
   if (const json::array* a = v.if_array(); a && type.form == Form::list) {
     std::set<std::string> seen;
     for (size_t i = 0; i < a->size(); ++i) {

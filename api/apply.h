@@ -23,8 +23,8 @@ std::string check_applied(const Type& type, const base::json::value& applied);
 // listing managers and fields, unless forced. Fields the manager owned and no longer applies are removed if nobody else owns them.
 // For manager "kubectl", what the annotation of client-side apply holds is no conflict: those who change over keep their fields.
 // metadata.managedFields of the result is up to date. The applied object must not carry managedFields.
-base::Result<base::json::value> apply(const Kind& kind, const base::json::value& live, const base::json::value& applied, const Manager& manager,
-                                      bool force);
+base::Result<base::json::value> apply(const Kind& kind, const base::json::value& live, const base::json::value& applied,
+                                      const Manager& manager, bool force);
 
 // Ordinary create (live is null), update and patch: gives the fields that `object` changes to the manager as operation "Update" and takes
 // removed ones from everybody. What the client sent in managedFields replaces the ownership known so far if it can be understood; a list

@@ -285,7 +285,9 @@ void horizontal_pod_autoscaler(json::object& o) {
   json::object* spec = object_at(o, "spec");
   if (!spec) return;
   if (json::object* behavior = object_at(*spec, "behavior")) {
-    auto policy = [](std::string_view type, int n) { return json::object{{"type", json::string_view(type.data(), type.size())}, {"value", n}, {"periodSeconds", 15}}; };
+    auto policy = [](std::string_view type, int n) {
+      return json::object{{"type", json::string_view(type.data(), type.size())}, {"value", n}, {"periodSeconds", 15}};
+    };
     json::object& up = ensure_object(*behavior, "scaleUp");
     set_default(up, "stabilizationWindowSeconds", 0);
     set_default_text(up, "selectPolicy", "Max");

@@ -73,7 +73,9 @@ struct EventRecorder::Impl {
     if (buckets.size() > most_remembered) buckets.clear();
     auto [it, fresh] = buckets.try_emplace(object);
     Bucket& b = it->second;
-    if (!fresh) b.tokens = std::min<double>(burst, b.tokens + std::chrono::duration<double>(now - b.at) / std::chrono::duration<double>(refill_every));
+    if (!fresh)
+      b.tokens =
+          std::min<double>(burst, b.tokens + std::chrono::duration<double>(now - b.at) / std::chrono::duration<double>(refill_every));
     b.at = now;
     if (b.tokens < 1) return true;
     b.tokens -= 1;
@@ -122,7 +124,8 @@ struct EventRecorder::Impl {
   }
 
   Task<> write(Pending p) {
-    std::string object = p.source.component + "|" + p.about.kind + "|" + p.about.namespace_ + "|" + p.about.name + "|" + p.about.uid + "|" + p.about.fieldPath;
+    std::string object = p.source.component + "|" + p.about.kind + "|" + p.about.namespace_ + "|" + p.about.name + "|" + p.about.uid + "|" +
+                         p.about.fieldPath;
     std::string group = object + "|" + p.type + "|" + p.reason;
     bool many = combined(group, p.message);
     std::string message = many ? "(combined from similar events): " + p.message : p.message;
@@ -155,9 +158,11 @@ struct EventRecorder::Impl {
 EventRecorder::EventRecorder(base::Runtime& runtime, Client& client) : impl_(std::make_unique<Impl>(runtime, client)) {}
 EventRecorder::~EventRecorder() = default;
 
-void EventRecorder::record(Source source, core::ObjectReference about, std::string_view type, std::string_view reason, std::string message) {
+void EventRecorder::record(Source source, core::ObjectReference about, std::string_view type, std::string_view reason,
+                           std::string message) {
   if (message.size() > 1024) message.resize(1024);
-  bool queued = impl_->queue.push({std::move(source), std::move(about), std::string(type), std::string(reason), std::move(message), base::WallClock::now()});
+  bool queued = impl_->queue.push(
+      {std::move(source), std::move(about), std::string(type), std::string(reason), std::move(message), base::WallClock::now()});
   if (!queued) base::log::debug("events", "dropped {}: too many wait", reason);
 }
 

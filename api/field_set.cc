@@ -91,7 +91,8 @@ class Comparer {
     }
   }
 
-  static void child(const Type& t, std::string_view name, const json::value& a, const json::value& b, FieldSet& changed, FieldSet& removed) {
+  static void child(const Type& t, std::string_view name, const json::value& a, const json::value& b, FieldSet& changed,
+                    FieldSet& removed) {
     const Field* field = nullptr;
     const Type* type = member_type(t, name, &field);
     std::string element = fmt::format("f:{}", name);

@@ -112,8 +112,8 @@ class Informers {
   // trim counts when this call makes the informer.
   template <class T>
   Informer<T>& get(std::string ns = {}, ListOptions selectors = {}, void (*trim)(T&) = nullptr) {
-    auto key = std::string(T::kind_info().group) + "/" + std::string(T::kind_info().kind) + "?" + ns + "?" + selectors.label_selector + "?" +
-               selectors.field_selector;
+    auto key = std::string(T::kind_info().group) + "/" + std::string(T::kind_info().kind) + "?" + ns + "?" + selectors.label_selector +
+               "?" + selectors.field_selector;
     std::scoped_lock lock(mutex_);
     auto& slot = informers_[key];
     if (!slot) {

@@ -214,7 +214,8 @@ base::Result<> merge_keyed_list(const Type& list, json::array& target, const jso
   for (const json::value& item : patch) {
     const json::object* o = item.if_object();
     if (!o) return base::bad_request("strategic merge patch: list items must be objects");
-    if (!o->contains(key)) return base::bad_request(fmt::format("map: {} does not contain declared merge key: {}", base::to_text(item), key));
+    if (!o->contains(key))
+      return base::bad_request(fmt::format("map: {} does not contain declared merge key: {}", base::to_text(item), key));
     std::string_view directive = base::get_string(item, kDirective);
     if (directive == "delete") {
       auto gone = std::remove_if(target.begin(), target.end(), [&](const json::value& v) { return same_key(v, item, key); });

@@ -32,7 +32,8 @@ int64_t parse_duration(std::string_view s) {
     auto [end, ec] = std::from_chars(s.data(), s.data() + s.size(), n);
     if (ec != std::errc()) return 0;
     s.remove_prefix(static_cast<size_t>(end - s.data()));
-    static constexpr std::pair<std::string_view, double> units[] = {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 6e10}, {"h", 3.6e12}};
+    static constexpr std::pair<std::string_view, double> units[] = {{"ns", 1},  {"us", 1e3}, {"ms", 1e6},
+                                                                    {"s", 1e9}, {"m", 6e10}, {"h", 3.6e12}};
     double unit = 0;
     size_t length = 0;
     for (auto [name, factor] : units) {  // two letters come first
@@ -460,7 +461,8 @@ std::string envelope(std::string_view api_version, std::string_view kind, std::s
 bool has_protobuf_envelope(std::string_view body) { return body.starts_with(kMagic); }
 
 base::Result<json::value> from_protobuf(std::string_view body) {
-  if (!has_protobuf_envelope(body)) return base::bad_request("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
+  if (!has_protobuf_envelope(body))
+    return base::bad_request("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
   wire::Reader r(body.substr(kMagic.size()));
   std::string_view meta, raw;
   while (r.next()) {
@@ -476,7 +478,8 @@ base::Result<json::value> from_protobuf(std::string_view body) {
     if (m.number == 2) kind_name = m.data;
   }
   const Kind* kind = find_kind(api_version, kind_name);
-  if (!kind) return base::unsupported(fmt::format("no kind \"{}\" is registered for version \"{}\" in protobuf form", kind_name, api_version));
+  if (!kind)
+    return base::unsupported(fmt::format("no kind \"{}\" is registered for version \"{}\" in protobuf form", kind_name, api_version));
   TRY(json::value body_value, Decoder().message(*kind->type, raw, 0));
   json::object out{{"apiVersion", json::string_view(api_version.data(), api_version.size())},
                    {"kind", json::string_view(kind_name.data(), kind_name.size())}};

@@ -158,13 +158,15 @@ class Pruner {
 
   static base::Failure wrong(const Type& t, const json::value& v, const Path& path, std::string_view in) {
     std::string where = path.go_text();
-    if (where.empty()) return base::bad_request(fmt::format("json: cannot unmarshal {} into Go value of type {}", json_kind(v), go_type(t)));
+    if (where.empty())
+      return base::bad_request(fmt::format("json: cannot unmarshal {} into Go value of type {}", json_kind(v), go_type(t)));
     return base::bad_request(
         fmt::format("json: cannot unmarshal {} into Go struct field {}.{} of type {}", json_kind(v), in, where, go_type(t)));
   }
 
   static base::Result<> integer(const Type& t, json::value& v, const Path& path, std::string_view in) {
-    if (const double* d = v.if_double(); d && std::abs(*d) < 9.2e18 && *d == static_cast<double>(static_cast<int64_t>(*d))) v = static_cast<int64_t>(*d);
+    if (const double* d = v.if_double(); d && std::abs(*d) < 9.2e18 && *d == static_cast<double>(static_cast<int64_t>(*d)))
+      v = static_cast<int64_t>(*d);
     const int64_t* n = v.if_int64();
     if (!n) return wrong(t, v, path, in);
     if (t.form == Form::int32 && (*n > INT32_MAX || *n < INT32_MIN)) {

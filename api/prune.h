@@ -16,7 +16,8 @@ enum class FieldValidation { ignore, warn, strict };
 base::Result<FieldValidation> parse_field_validation(std::string_view text);
 
 // Parses JSON and adds `duplicate field "spec.x"` to problems for every repeated member (the last one wins).
-base::Result<base::json::value> parse_json_strictly(std::string_view text, std::vector<std::string>& problems, base::json::storage_ptr storage = {});
+base::Result<base::json::value> parse_json_strictly(std::string_view text, std::vector<std::string>& problems,
+                                                    base::json::storage_ptr storage = {});
 
 // Brings what was found about one JSON text into the order of the text, as a decoder that reads it once would say it.
 void order_problems(std::string_view text, std::vector<std::string>& problems);

@@ -64,7 +64,8 @@ bool crosses_namespaces(const value& pod) {
 }
 
 bool named(std::string_view name, std::string_view op, const array* values) {
-  bool listed = values && std::any_of(values->begin(), values->end(), [&](const value& v) { return v.is_string() && v.get_string() == name; });
+  bool listed =
+      values && std::any_of(values->begin(), values->end(), [&](const value& v) { return v.is_string() && v.get_string() == name; });
   return op == "In" ? listed : op == "NotIn" ? !listed : op == "DoesNotExist" ? name.empty() : !name.empty();
 }
 
@@ -73,7 +74,8 @@ bool in_scope(bool pod, const value& o, std::string_view scope, std::string_view
     if (pod) return false;
     auto has = [&](std::string_view path) { return named(base::get_string(o, path), op, values); };
     if (op == "NotIn" || op == "DoesNotExist") return has("spec.volumeAttributesClassName");
-    return has("spec.volumeAttributesClassName") || has("status.currentVolumeAttributesClassName") || has("status.modifyVolumeStatus.targetVolumeAttributesClassName");
+    return has("spec.volumeAttributesClassName") || has("status.currentVolumeAttributesClassName") ||
+           has("status.modifyVolumeStatus.targetVolumeAttributesClassName");
   }
   if (!pod) return false;
   const bool ends = base::find(o, "spec.activeDeadlineSeconds") != nullptr;
@@ -164,7 +166,8 @@ Amounts quota_charge(std::string_view qualified, const value& o) {
   if (qualified == "pods") charge_pod(out, o);
   else if (qualified == "services") charge_service(out, o);
   else if (qualified == "persistentvolumeclaims") charge_claim(out, o);
-  else if (quota_resource(qualified) == qualified && qualified.find('.') == qualified.npos) out[std::string(qualified)] = Quantity::of_value(1);
+  else if (quota_resource(qualified) == qualified && qualified.find('.') == qualified.npos)
+    out[std::string(qualified)] = Quantity::of_value(1);
   out[fmt::format("count/{}", qualified)] = Quantity::of_value(1);
   return out;
 }
@@ -185,7 +188,8 @@ bool quota_takes(const value& quota, std::string_view qualified, const value& o)
 
 std::string quota_resource(std::string_view name) {
   if (name.starts_with("count/")) return std::string(name.substr(6));
-  if (name == "persistentvolumeclaims" || name == "requests.storage" || name.find(".storageclass.storage.k8s.io/") != name.npos) return "persistentvolumeclaims";
+  if (name == "persistentvolumeclaims" || name == "requests.storage" || name.find(".storageclass.storage.k8s.io/") != name.npos)
+    return "persistentvolumeclaims";
   if (name == "services" || name.starts_with("services.")) return "services";
   for (std::string_view plain : {"configmaps", "secrets", "resourcequotas", "replicationcontrollers"})
     if (name == plain) return std::string(name);
@@ -209,7 +213,8 @@ std::string quota_silence(const object& hard, const value& pod) {
           if (!base::find(c, "resources." + asked)) missing[std::string(n)].insert(std::string(base::get_string(c, "name")));
   }
   std::string out;
-  for (const auto& [name, who] : missing) out += fmt::format("{}{} for: {}", out.empty() ? "must specify " : "; ", name, fmt::join(who, ","));
+  for (const auto& [name, who] : missing)
+    out += fmt::format("{}{} for: {}", out.empty() ? "must specify " : "; ", name, fmt::join(who, ","));
   return out;
 }
 

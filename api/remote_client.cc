@@ -42,7 +42,8 @@ base::Error error_of(int code, std::string_view body) {
   e.retry_after_seconds = static_cast<int>(base::get_int(*v, "details.retryAfterSeconds"));
   if (const auto* causes = base::find_array(*v, "details.causes")) {
     for (const auto& c : *causes) {
-      e.causes.push_back({std::string(base::get_string(c, "reason")), std::string(base::get_string(c, "message")), std::string(base::get_string(c, "field"))});
+      e.causes.push_back({std::string(base::get_string(c, "reason")), std::string(base::get_string(c, "message")),
+                          std::string(base::get_string(c, "field"))});
     }
   }
   return e;
@@ -100,7 +101,9 @@ class RemoteClient final : public Client {
   RemoteClient(std::shared_ptr<base::http::Client> http, std::string server, std::string token)
       : http_(std::move(http)), server_(std::move(server)), token_(std::move(token)) {}
 
-  Task<Result<Bytes>> get(Resource r, ObjectKey key, std::string subresource) override { return send("GET", path_of(r, key, subresource), {}, {}); }
+  Task<Result<Bytes>> get(Resource r, ObjectKey key, std::string subresource) override {
+    return send("GET", path_of(r, key, subresource), {}, {});
+  }
 
   Task<Result<ListPage>> list(Resource r, std::string ns, ListOptions o) override {
     std::string path = path_of(r, {ns, {}}, {});
@@ -159,8 +162,8 @@ class RemoteClient final : public Client {
   }
 
   Task<Result<Bytes>> patch(Resource r, ObjectKey key, PatchType type, std::string body, WriteOptions o) override {
-    static constexpr std::string_view types[] = {"application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json",
-                                                 "application/apply-patch+yaml"};
+    static constexpr std::string_view types[] = {"application/json-patch+json", "application/merge-patch+json",
+                                                 "application/strategic-merge-patch+json", "application/apply-patch+yaml"};
     std::string path = path_of(r, key, o.subresource);
     if (type == PatchType::apply && o.field_manager.empty()) o.field_manager = "appliance";
     add_options(path, o);

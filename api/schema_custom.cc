@@ -89,7 +89,8 @@ class CustomBuilder {
           if (k.is_string()) t.keys.emplace_back(k.get_string());
         }
       }
-      if (t.keys.empty()) return refused(path + ".x-kubernetes-list-map-keys", "Required value: must not be empty if x-kubernetes-list-type is map");
+      if (t.keys.empty())
+        return refused(path + ".x-kubernetes-list-map-keys", "Required value: must not be empty if x-kubernetes-list-type is map");
     }
     return &t;
   }

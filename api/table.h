@@ -16,7 +16,8 @@ base::json::array table_cells(const Kind& kind, const base::json::value& object,
 
 enum class IncludeObject { none, metadata, object };
 // One row: cells, and as much of the object as asked for. `version`: meta.k8s.io/v1 or meta.k8s.io/v1beta1.
-base::json::object table_row(const Kind& kind, const base::json::value& object, IncludeObject include, std::string_view now_rfc3339, std::string_view version);
+base::json::object table_row(const Kind& kind, const base::json::value& object, IncludeObject include, std::string_view now_rfc3339,
+                             std::string_view version);
 // A whole Table for a list (metadata taken from it) or a single object.
 base::json::value make_table(const Kind& kind, const base::json::value& list_or_object, IncludeObject include, std::string_view now_rfc3339,
                              bool with_columns = true, std::string_view version = "meta.k8s.io/v1");

@@ -234,14 +234,17 @@ std::string check_sysctl(std::string_view v) {
     edge = !part && (c == '.' || c == '/');
   }
   good &= !v.empty() && is_alnum_lower(v.front()) && is_alnum_lower(v.back());
-  return good ? "" : "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*([a-z0-9][-_a-z0-9]*)?[a-z0-9]$";
+  return good ? ""
+              : "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*([a-z0-9][-_a-z0-9]*)?[a-z0-9]$";
 }
 
 std::string check_c_identifier(std::string_view v) {
   bool good = !v.empty() && !is_digit(v.front());
   for (char c : v) good &= is_alnum(c) || c == '_';
-  return good ? "" : "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. "
-                     "'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')";
+  return good ? ""
+              : "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' "
+                "(e.g. "
+                "'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')";
 }
 
 std::string check_absolute_path(std::string_view v) { return v.starts_with('/') ? "" : "must be an absolute path"; }
@@ -252,11 +255,13 @@ std::string check_uuid(std::string_view v) {
     bool dash = i == 8 || i == 13 || i == 18 || i == 23;
     good = dash ? v[i] == '-' : is_digit(v[i]) || (v[i] >= 'a' && v[i] <= 'f');
   }
-  return good ? "" : "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters";
+  return good ? ""
+              : "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters";
 }
 
 std::string check_time_zone(std::string_view v) {
-  if (v == "Local" || v == "LOCAL" || v == "local") return "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+  if (v == "Local" || v == "LOCAL" || v == "local")
+    return "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
   bool good = !v.empty() && v.front() != '/' && v.find("..") == std::string_view::npos;
   for (char c : v) good &= is_alnum(c) || c == '_' || c == '-' || c == '+' || c == '/';
   return good ? "" : fmt::format("unknown time zone {}", v);
@@ -341,14 +346,16 @@ std::string check_cron(std::string_view v) {
   }
   if (fields.size() != 5) return fmt::format("expected exactly 5 fields, found {}: [{}]", fields.size(), fmt::join(fields, " "));
   static constexpr std::initializer_list<std::string_view> none = {};
-  static constexpr std::initializer_list<std::string_view> months = {"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"};
+  static constexpr std::initializer_list<std::string_view> months = {"jan", "feb", "mar", "apr", "may", "jun",
+                                                                     "jul", "aug", "sep", "oct", "nov", "dec"};
   static constexpr std::initializer_list<std::string_view> days = {"sun", "mon", "tue", "wed", "thu", "fri", "sat"};
   struct {
     int least, most;
     std::initializer_list<std::string_view> names;
   } static constexpr rows[] = {{0, 59, none}, {0, 23, none}, {1, 31, none}, {1, 12, months}, {0, 6, days}};
   for (size_t i = 0; i < 5; ++i) {
-    if (!is_cron_field(fields[i], rows[i].least, rows[i].most, rows[i].names)) return fmt::format("failed to parse {}: \"{}\"", fields[i], v);
+    if (!is_cron_field(fields[i], rows[i].least, rows[i].most, rows[i].names))
+      return fmt::format("failed to parse {}: \"{}\"", fields[i], v);
   }
   return {};
 }

@@ -262,7 +262,9 @@ base::Result<std::vector<json::value>> parse_stream(std::string_view text, bool 
   std::vector<json::value> out;
   if (!base::is_utf8(text)) return base::bad_request("yaml: invalid UTF-8");
   // With NUL the parser would take it for UTF-16 or UTF-32.
-  constexpr auto control = [](char c) { return (static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f; };
+  constexpr auto control = [](char c) {
+    return (static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f;
+  };
   if (std::any_of(text.begin(), text.end(), control)) return base::bad_request("yaml: control characters are not allowed");
   try {
     ViewBuffer buffer(text);
@@ -273,7 +275,8 @@ base::Result<std::vector<json::value>> parse_stream(std::string_view text, bool 
       Builder builder(text.size(), problems);
       if (!parser.HandleNextDocument(builder)) break;
       // At a token that begins no node the parser stays where it is, for ever.
-      if (builder.start().pos == last) throw Refused{fmt::format("yaml: line {}: did not find expected node content", builder.start().line + 1)};
+      if (builder.start().pos == last)
+        throw Refused{fmt::format("yaml: line {}: did not find expected node content", builder.start().line + 1)};
       last = builder.start().pos;
       json::value v = builder.take();
       if (!v.is_null()) out.push_back(std::move(v));
@@ -290,7 +293,8 @@ base::Result<std::vector<json::value>> parse_stream(std::string_view text, bool 
 // ---- writing ----
 
 // What YAML takes for line breaks or no text beyond ASCII (YAML 1.1, 4.2 and 5.1), and how it is escaped.
-constexpr std::pair<std::string_view, std::string_view> kBreaks[] = {{"\xc2\x85", "\\N"}, {"\xe2\x80\xa8", "\\L"}, {"\xe2\x80\xa9", "\\P"}, {"\xef\xbb\xbf", "\\uFEFF"}};
+constexpr std::pair<std::string_view, std::string_view> kBreaks[] = {
+    {"\xc2\x85", "\\N"}, {"\xe2\x80\xa8", "\\L"}, {"\xe2\x80\xa9", "\\P"}, {"\xef\xbb\xbf", "\\uFEFF"}};
 
 bool has_break(std::string_view s) {
   return std::any_of(std::begin(kBreaks), std::end(kBreaks), [&](const auto& b) { return s.find(b.first) != s.npos; });
@@ -409,7 +413,8 @@ class Writer {
   }
   static bool block_is_safe(std::string_view s) {
     if (has_break(s) || s[0] == ' ' || s[0] == '\n' || s.find(" \n") != std::string_view::npos) return false;
-    return std::all_of(s.begin(), s.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t'; }) && s[0] != '\t';
+    return std::all_of(s.begin(), s.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t'; }) &&
+           s[0] != '\t';
   }
   void block(std::string_view s, size_t indent) {
     if (indent == 0) indent = 2;

@@ -83,7 +83,8 @@ class BlockingPool {
       if (!woken) break;
     }
     if (stopping_) return;  // and is joined
-    auto self = std::find_if(threads_.begin(), threads_.end(), [](const std::thread& t) { return t.get_id() == std::this_thread::get_id(); });
+    auto self =
+        std::find_if(threads_.begin(), threads_.end(), [](const std::thread& t) { return t.get_id() == std::this_thread::get_id(); });
     self->detach();
     threads_.erase(self);
   }

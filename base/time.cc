@@ -15,7 +15,8 @@ std::string format(Moment m, int digits) {
   time_t s = m.seconds;
   tm u{};
   gmtime_r(&s, &u);
-  std::string out = fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", u.tm_year + 1900, u.tm_mon + 1, u.tm_mday, u.tm_hour, u.tm_min, u.tm_sec);
+  std::string out =
+      fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", u.tm_year + 1900, u.tm_mon + 1, u.tm_mday, u.tm_hour, u.tm_min, u.tm_sec);
   if (digits > 0) out += '.' + fmt::format("{:09}", m.nanos).substr(0, static_cast<size_t>(digits));
   return out + 'Z';
 }
@@ -43,7 +44,8 @@ Result<Moment> parse_moment(std::string_view text) {
     }
     return v;
   };
-  if (text.size() < 20 || text[4] != '-' || text[7] != '-' || (text[10] != 'T' && text[10] != 't') || text[13] != ':' || text[16] != ':') return bad();
+  if (text.size() < 20 || text[4] != '-' || text[7] != '-' || (text[10] != 'T' && text[10] != 't') || text[13] != ':' || text[16] != ':')
+    return bad();
   tm u{};
   u.tm_year = number(0, 4) - 1900;
   u.tm_mon = number(5, 2) - 1;
@@ -51,8 +53,8 @@ Result<Moment> parse_moment(std::string_view text) {
   u.tm_hour = number(11, 2);
   u.tm_min = number(14, 2);
   u.tm_sec = number(17, 2);
-  if (u.tm_year < -1900 || u.tm_mon < 0 || u.tm_mon > 11 || u.tm_mday < 1 || u.tm_mday > 31 || u.tm_hour < 0 || u.tm_hour > 23 || u.tm_min < 0 ||
-      u.tm_min > 59 || u.tm_sec < 0 || u.tm_sec > 59)
+  if (u.tm_year < -1900 || u.tm_mon < 0 || u.tm_mon > 11 || u.tm_mday < 1 || u.tm_mday > 31 || u.tm_hour < 0 || u.tm_hour > 23 ||
+      u.tm_min < 0 || u.tm_min > 59 || u.tm_sec < 0 || u.tm_sec > 59)
     return bad();
   const int year = u.tm_year + 1900;
   const bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);

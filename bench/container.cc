@@ -73,7 +73,8 @@ int main() {
   std::string dir = (std::filesystem::current_path() / ("bench-container-" + base::random_suffix(6))).string();
   base::Runtime runtime(1);
   base::Result<> result;
-  base::run_to_end(runtime, [](base::Runtime& r, std::string d, base::Result<>& out) -> Task<> { out = co_await measure(r, d); }(runtime, dir, result));
+  base::run_to_end(
+      runtime, [](base::Runtime& r, std::string d, base::Result<>& out) -> Task<> { out = co_await measure(r, d); }(runtime, dir, result));
   std::error_code ec;
   std::filesystem::remove_all(dir, ec);
   if (!result) fmt::print(stderr, "bench_container: {}\n", result.error().message);

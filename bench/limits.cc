@@ -43,7 +43,8 @@ int main(int argc, char** argv) {
   });
   ::unlink(path.c_str());
   std::string clone = measure(100, [] {
-    long pid = ::syscall(SYS_clone, SIGCHLD | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET, nullptr, nullptr, nullptr, nullptr);
+    long pid = ::syscall(SYS_clone, SIGCHLD | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET, nullptr, nullptr,
+                         nullptr, nullptr);
     if (pid == 0) {
       ::execl("/bin/busybox", "true", nullptr);
       ::_exit(1);

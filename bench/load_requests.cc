@@ -9,7 +9,8 @@ using base::http::ClientRequest;
 
 namespace {
 
-ClientRequest request(const Settings& s, std::string method, std::string path, std::string body = {}, std::string_view type = "application/json") {
+ClientRequest request(const Settings& s, std::string method, std::string path, std::string body = {},
+                      std::string_view type = "application/json") {
   ClientRequest r;
   r.method = std::move(method);
   r.url = s.server + path;
@@ -20,19 +21,22 @@ ClientRequest request(const Settings& s, std::string method, std::string path, s
 }
 
 std::string config_map(const std::string& name, size_t size, size_t turn) {
-  return fmt::format(R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{}"}},"data":{{"turn":"{}","k":"{}"}}}})", name, turn, std::string(size, 'x'));
+  return fmt::format(R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{}"}},"data":{{"turn":"{}","k":"{}"}}}})", name, turn,
+                     std::string(size, 'x'));
 }
 
 std::string secret(const std::string& name, size_t size) {
-  return fmt::format(R"({{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"{}"}},"stringData":{{"k":"{}"}}}})", name, std::string(size, 'x'));
+  return fmt::format(R"({{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"{}"}},"stringData":{{"k":"{}"}}}})", name,
+                     std::string(size, 'x'));
 }
 
 // A kind that no controller acts on, with a pod's worth of fields.
 std::string pod_template(const std::string& name, size_t turn) {
-  return fmt::format(R"({{"apiVersion":"v1","kind":"PodTemplate","metadata":{{"name":"{}","labels":{{"app":"bench"}}}},"template":{{"metadata":{{"labels":{{"app":"bench","turn":"t{}"}}}},)"
-                     R"("spec":{{"containers":[{{"name":"web","image":"registry.example/web:{}","ports":[{{"containerPort":8080,"protocol":"TCP"}}],)"
-                     R"("env":[{{"name":"A","value":"1"}},{{"name":"B","value":"2"}}],"resources":{{"requests":{{"cpu":"100m","memory":"64Mi"}}}}}}]}}}}}})",
-                     name, turn, turn);
+  return fmt::format(
+      R"({{"apiVersion":"v1","kind":"PodTemplate","metadata":{{"name":"{}","labels":{{"app":"bench"}}}},"template":{{"metadata":{{"labels":{{"app":"bench","turn":"t{}"}}}},)"
+      R"("spec":{{"containers":[{{"name":"web","image":"registry.example/web:{}","ports":[{{"containerPort":8080,"protocol":"TCP"}}],)"
+      R"("env":[{{"name":"A","value":"1"}},{{"name":"B","value":"2"}}],"resources":{{"requests":{{"cpu":"100m","memory":"64Mi"}}}}}}]}}}}}})",
+      name, turn, turn);
 }
 
 constexpr std::string_view in_default = "/api/v1/namespaces/default/";
@@ -59,7 +63,8 @@ std::string pod_status(size_t i, size_t turn) {
   std::string ip = fmt::format("10.{}.{}.{}", 42 + i / 60000, i / 250 % 240, i % 250 + 2);
   std::string conditions;
   for (std::string_view type : {"Initialized", "Ready", "ContainersReady", "PodScheduled"})
-    conditions += fmt::format(R"({}{{"type":"{}","status":"True","lastProbeTime":null,"lastTransitionTime":"{}"}})", conditions.empty() ? "" : ",", type, now);
+    conditions += fmt::format(R"({}{{"type":"{}","status":"True","lastProbeTime":null,"lastTransitionTime":"{}"}})",
+                              conditions.empty() ? "" : ",", type, now);
   return fmt::format(
       R"({{"status":{{"phase":"Running","conditions":[{0}],"hostIP":"192.168.1.{1}","podIP":"{2}","podIPs":[{{"ip":"{2}"}}],"startTime":"{3}","qosClass":"Burstable",)"
       R"("containerStatuses":[{{"name":"web","state":{{"running":{{"startedAt":"{3}"}}}},"lastState":{{}},"ready":true,"restartCount":{4},"started":true,)"
@@ -83,16 +88,19 @@ ClientRequest operation(const Settings& s, const std::string& run, int client, s
   if (s.mode == "update") return request(s, "PUT", folder + "configmaps/" + name, config_map(name, s.size, n + 1));
   if (s.mode == "patch")
     return request(s, "PATCH", folder + "podtemplates/" + name,
-                   fmt::format(R"({{"template":{{"spec":{{"containers":[{{"name":"web","image":"registry.example/web:{}"}}]}}}}}})", n + 1), "application/strategic-merge-patch+json");
+                   fmt::format(R"({{"template":{{"spec":{{"containers":[{{"name":"web","image":"registry.example/web:{}"}}]}}}}}})", n + 1),
+                   "application/strategic-merge-patch+json");
   if (s.mode == "apply")
-    return request(s, "PATCH", folder + "podtemplates/" + name + "?fieldManager=bench&force=true", pod_template(name, n + 1), "application/apply-patch+yaml");
+    return request(s, "PATCH", folder + "podtemplates/" + name + "?fieldManager=bench&force=true", pod_template(name, n + 1),
+                   "application/apply-patch+yaml");
   if (s.mode == "pods") {
     std::string node = s.path.empty() ? std::string() : fmt::format("{}{}", s.path, i % 100);
     return request(s, "POST", folder + "pods", pod(i, node));
   }
   if (s.mode == "status" || s.mode == "watch") {
     size_t of = s.mode == "watch" ? i % std::max<size_t>(s.size, 1) : i % std::max<size_t>(s.count ? s.count : s.size, 1);
-    return request(s, "PATCH", folder + fmt::format("pods/web-{0}-5d69f7bc9c-{1:05x}/status", of % 100, of), pod_status(of, n), "application/strategic-merge-patch+json");
+    return request(s, "PATCH", folder + fmt::format("pods/web-{0}-5d69f7bc9c-{1:05x}/status", of % 100, of), pod_status(of, n),
+                   "application/strategic-merge-patch+json");
   }
   return request(s, "GET", s.path);
 }

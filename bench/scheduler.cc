@@ -16,7 +16,9 @@ Cluster cluster(int nodes) {
   for (int i = 0; i < nodes; ++i) {
     Node n;
     n.name = fmt::format("node-{}", i);
-    n.labels = {{"kubernetes.io/hostname", n.name}, {"topology.kubernetes.io/zone", fmt::format("zone-{}", i % 3)}, {"disk", i % 2 ? "ssd" : "hdd"}};
+    n.labels = {{"kubernetes.io/hostname", n.name},
+                {"topology.kubernetes.io/zone", fmt::format("zone-{}", i % 3)},
+                {"disk", i % 2 ? "ssd" : "hdd"}};
     n.allocatable = {32'000, int64_t(128) << 30, int64_t(1) << 40, 250, {}};
     c.set_node(std::move(n));
   }

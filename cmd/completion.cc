@@ -10,8 +10,12 @@ int completion(const Arguments& arguments) {
   if (!arguments.empty() && arguments[0] != "bash") return complain("completion", "only bash is supported: appliance completion bash");
   std::string names;
   for (const Command& c : commands()) names += std::string(names.empty() ? "" : " ") + std::string(c.name);
-  fmt::print("_appliance() {{\n  local word=${{COMP_WORDS[COMP_CWORD]}}\n  if [ \"$COMP_CWORD\" = 1 ]; then\n    COMPREPLY=($(compgen -W \"{}\" -- \"$word\"))\n    return\n  fi\n  case ${{COMP_WORDS[1]}} in\n", names);
-  for (auto [command, scope] : {std::pair{"server", kServer}, std::pair{"agent", kAgent}, std::pair{"uninstall", kUninstall}, std::pair{"status", kLocal}, std::pair{"token", kToken}}) {
+  fmt::print(
+      "_appliance() {{\n  local word=${{COMP_WORDS[COMP_CWORD]}}\n  if [ \"$COMP_CWORD\" = 1 ]; then\n    COMPREPLY=($(compgen -W \"{}\" "
+      "-- \"$word\"))\n    return\n  fi\n  case ${{COMP_WORDS[1]}} in\n",
+      names);
+  for (auto [command, scope] : {std::pair{"server", kServer}, std::pair{"agent", kAgent}, std::pair{"uninstall", kUninstall},
+                                std::pair{"status", kLocal}, std::pair{"token", kToken}}) {
     std::string list;
     for (const Flag& f : flags()) {
       if (f.scopes & scope) list += " --" + std::string(f.name);

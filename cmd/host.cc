@@ -18,7 +18,9 @@ std::string default_address() {
   a.sin_port = htons(53);
   a.sin_addr.s_addr = htonl(0xc0000201);  // TEST-NET-1: connect() on UDP only looks up the route
   socklen_t n = sizeof a;
-  if (!fd || ::connect(fd.get(), reinterpret_cast<sockaddr*>(&a), n) != 0 || ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&a), &n) != 0) return {};
+  if (!fd || ::connect(fd.get(), reinterpret_cast<sockaddr*>(&a), n) != 0 ||
+      ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&a), &n) != 0)
+    return {};
   char text[INET_ADDRSTRLEN];
   return ::inet_ntop(AF_INET, &a.sin_addr, text, sizeof text) ? text : "";
 }

@@ -19,7 +19,8 @@ int kubectl(const Arguments& arguments) {
   for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
   argv.push_back(nullptr);
   ::execvp("kubectl", argv.data());
-  return complain("kubectl", errno == ENOENT ? "there is no kubectl on this host; on Debian: apt-get install kubernetes-client" : std::strerror(errno));
+  return complain(
+      "kubectl", errno == ENOENT ? "there is no kubectl on this host; on Debian: apt-get install kubernetes-client" : std::strerror(errno));
 }
 
 }  // namespace cmd

@@ -49,7 +49,8 @@ base::Task<base::Result<>> Node::start() {
   if (ingress_) CO_CHECK_OK(co_await ingress_->start());
   const std::string address = options_.node_ip.empty() ? default_address() : options_.node_ip;
   co_return base::write_file_atomic(options_.run_dir + "/ready",
-                                    fmt::format("pid        {}\nnode       {}\naddress    {}\n", ::getpid(), options_.node_name, address), 0644, false);
+                                    fmt::format("pid        {}\nnode       {}\naddress    {}\n", ::getpid(), options_.node_name, address),
+                                    0644, false);
 }
 
 base::Task<> Node::stop() {

@@ -28,7 +28,8 @@ base::Result<> assign(Options& o, const Flag& f, std::string_view value, std::st
   } else if (f.number) {
     int n = 0;
     auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), n);
-    if (error != std::errc() || end != value.data() + value.size()) return base::bad_request(fmt::format("{}: \"{}\" is not a number", where, value));
+    if (error != std::errc() || end != value.data() + value.size())
+      return base::bad_request(fmt::format("{}: \"{}\" is not a number", where, value));
     o.*f.number = n;
   } else if (f.truth) {
     if (value == "true" || value == "1") o.*f.truth = true;
@@ -87,7 +88,8 @@ const std::vector<Flag>& flags() {
       {"node-ip", kNode, "address of this node (default: that of the interface with the default route)", &Options::node_ip},
       {"bind-address", kServer, "address the API listens on", &Options::bind_address},
       {"https-listen-port", kServer, "port the API listens on", nullptr, &Options::https_listen_port},
-      {"advertise-address", kServer, "address under which agents and pods reach the API (default: the node's)", &Options::advertise_address},
+      {"advertise-address", kServer, "address under which agents and pods reach the API (default: the node's)",
+       &Options::advertise_address},
       {"join", kAgent, "URL of the server, https://HOST:6443", &Options::join},
       {"token", kNode, "secret for joining; on a server the one to use instead of a generated one", &Options::token},
       {"token-file", kNode, "file that holds the token", &Options::token_file},
@@ -101,8 +103,10 @@ const std::vector<Flag>& flags() {
       {"write-kubeconfig", kServer | kLocal | kToken, "where the administrator's kubeconfig is written", &Options::write_kubeconfig},
       {"write-kubeconfig-mode", kServer, "its mode, octal", &Options::write_kubeconfig_mode},
       {"disable-agent", kServer, "run no pods on this host", nullptr, nullptr, &Options::disable_agent},
-      {"disable", kNode, "parts not to run: ingress, dns, servicelb, local-storage, network-policy, overlay, services", nullptr, nullptr, nullptr, &Options::disable},
-      {"node-monitor-grace-period", kServer, "seconds without a heartbeat after which a node is Unknown", nullptr, &Options::node_monitor_grace_period},
+      {"disable", kNode, "parts not to run: ingress, dns, servicelb, local-storage, network-policy, overlay, services", nullptr, nullptr,
+       nullptr, &Options::disable},
+      {"node-monitor-grace-period", kServer, "seconds without a heartbeat after which a node is Unknown", nullptr,
+       &Options::node_monitor_grace_period},
       {"overlay-iface", kNode, "interface the overlay runs over (default: the one with the node's address)", &Options::overlay_iface},
       {"private-registry", kNode, "mirrors and credentials of registries", &Options::private_registry},
       {"node-label", kNode, "labels set when the node registers, key=value", nullptr, nullptr, nullptr, &Options::node_label},
@@ -110,29 +114,40 @@ const std::vector<Flag>& flags() {
       {"cgroup-root", kNode | kUninstall, "the node's part of the cgroup tree", &Options::cgroup_root},
       {"ingress-http-address", kNode, "address and port of the HTTP ingress", &Options::ingress_http_address},
       {"ingress-https-address", kNode, "address and port of the HTTPS ingress", &Options::ingress_https_address},
-      {"max-requests-inflight", kServer, "requests that run at a time; with the next, shared out by priority", nullptr, &Options::max_requests_inflight},
+      {"max-requests-inflight", kServer, "requests that run at a time; with the next, shared out by priority", nullptr,
+       &Options::max_requests_inflight},
       {"max-mutating-requests-inflight", kServer, "added to it", nullptr, &Options::max_mutating_requests_inflight},
       {"request-log", kServer, "log each request; those over a second always are", nullptr, nullptr, &Options::request_log},
       {"shutdown-delay", kServer, "seconds for which a stopping server is not ready but serves", nullptr, &Options::shutdown_delay},
-      {"audit-policy-file", kServer, "what is audited (default: who did what, without the system's own chatter)", &Options::audit_policy_file},
-      {"audit-log-path", kServer, "the audit log, - for standard output, off for none (default: <data-dir>/server/audit/audit.log)", &Options::audit_log_path},
+      {"audit-policy-file", kServer, "what is audited (default: who did what, without the system's own chatter)",
+       &Options::audit_policy_file},
+      {"audit-log-path", kServer, "the audit log, - for standard output, off for none (default: <data-dir>/server/audit/audit.log)",
+       &Options::audit_log_path},
       {"audit-log-maxsize", kServer, "megabytes after which a new one begins", nullptr, &Options::audit_log_maxsize},
       {"audit-log-maxbackup", kServer, "old ones kept, 0: all", nullptr, &Options::audit_log_maxbackup},
       {"audit-log-maxage", kServer, "days they are kept, 0: any time", nullptr, &Options::audit_log_maxage},
       {"event-rate-limit", kServer, "Events a second and at once: server, namespace, user, source-and-object", &Options::event_rate_limit},
-      {"owner-references-permission", kServer, "owners may be set by those who may delete the object", nullptr, nullptr, &Options::owner_references_permission},
+      {"owner-references-permission", kServer, "owners may be set by those who may delete the object", nullptr, nullptr,
+       &Options::owner_references_permission},
       {"disable-secrets-encryption", kServer, "write Secrets in clear text", nullptr, nullptr, &Options::disable_encryption},
-      {"service-account-issuer", kServer, "issuer of ServiceAccount tokens; further ones are accepted (default: https://kubernetes.default.svc.<cluster-domain>)", nullptr, nullptr, nullptr, &Options::service_account_issuer},
-      {"service-account-jwks-uri", kServer, "where the issuer's discovery document says its keys are (default: below the issuer)", &Options::service_account_jwks_uri},
-      {"api-audiences", kServer, "audiences of tokens for the API (default: the issuers)", nullptr, nullptr, nullptr, &Options::api_audiences},
+      {"service-account-issuer", kServer,
+       "issuer of ServiceAccount tokens; further ones are accepted (default: https://kubernetes.default.svc.<cluster-domain>)", nullptr,
+       nullptr, nullptr, &Options::service_account_issuer},
+      {"service-account-jwks-uri", kServer, "where the issuer's discovery document says its keys are (default: below the issuer)",
+       &Options::service_account_jwks_uri},
+      {"api-audiences", kServer, "audiences of tokens for the API (default: the issuers)", nullptr, nullptr, nullptr,
+       &Options::api_audiences},
       {"oidc-issuer-url", kServer, "https:// URL of an OpenID Connect provider whose users may sign in", &Options::oidc_issuer_url},
       {"oidc-client-id", kServer, "audience that the provider's tokens must have", &Options::oidc_client_id},
       {"oidc-username-claim", kServer, "claim that names the user", &Options::oidc_username_claim},
-      {"oidc-username-prefix", kServer, "put before user names; \"-\" for nothing (default: the issuer and \"#\", unless the claim is email)", &Options::oidc_username_prefix},
+      {"oidc-username-prefix", kServer,
+       "put before user names; \"-\" for nothing (default: the issuer and \"#\", unless the claim is email)",
+       &Options::oidc_username_prefix},
       {"oidc-groups-claim", kServer, "claim that lists the user's groups", &Options::oidc_groups_claim},
       {"oidc-groups-prefix", kServer, "put before the names of groups", &Options::oidc_groups_prefix},
       {"oidc-required-claim", kServer, "claims a token must have, key=value", nullptr, nullptr, nullptr, &Options::oidc_required_claim},
-      {"oidc-signing-algs", kServer, "accepted signatures of tokens (default RS256)", nullptr, nullptr, nullptr, &Options::oidc_signing_algs},
+      {"oidc-signing-algs", kServer, "accepted signatures of tokens (default RS256)", nullptr, nullptr, nullptr,
+       &Options::oidc_signing_algs},
       {"oidc-ca-file", kServer, "PEM file of the CA of the provider (default: the host's)", &Options::oidc_ca_file},
       {"debug", kNode, "log more", nullptr, nullptr, &Options::debug},
       {"wait-ready", kLocal, "exit with 3 and print nothing unless the node is ready", nullptr, nullptr, &Options::wait_ready},
@@ -196,7 +211,8 @@ base::Result<Parsed> parse_options(Scope scope, const std::vector<std::string>& 
 
 std::string help_text(std::string_view command, Scope scope) {
   Options defaults;
-  std::string out = fmt::format("Usage: appliance {} [flags]\n\nFlags (each also a key of the config file and APPLIANCE_<NAME> in the environment):\n", command);
+  std::string out = fmt::format(
+      "Usage: appliance {} [flags]\n\nFlags (each also a key of the config file and APPLIANCE_<NAME> in the environment):\n", command);
   for (const Flag& f : flags()) {
     if (!(f.scopes & scope)) continue;
     std::string value = f.truth ? "" : f.number ? " NUMBER" : f.list ? " VALUE,..." : " VALUE";

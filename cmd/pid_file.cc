@@ -18,7 +18,9 @@ base::Result<PidFile> PidFile::claim(const std::string& run_dir) {
     [[maybe_unused]] auto n = ::pread(fd.get(), text, sizeof text - 1, 0);
     std::string pid(text);
     pid.erase(pid.find_last_not_of(" \n") + 1);
-    return base::bad_request(fmt::format("an appliance already runs with --run-dir {} (pid {}); stop it, or give this one a --run-dir and --data-dir of its own", run_dir, pid));
+    return base::bad_request(
+        fmt::format("an appliance already runs with --run-dir {} (pid {}); stop it, or give this one a --run-dir and --data-dir of its own",
+                    run_dir, pid));
   }
   std::string pid = fmt::format("{}\n", ::getpid());
   if (::ftruncate(fd.get(), 0) != 0 || ::pwrite(fd.get(), pid.data(), pid.size(), 0) < 0) return base::errno_error("write " + path);

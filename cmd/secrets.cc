@@ -28,7 +28,8 @@ Task<Result<base::json::value>> ask(std::string kubeconfig, std::string action) 
   CO_TRY(auto response, co_await client.send(std::move(request)));
   CO_TRY(std::string body, co_await response->body());
   CO_TRY(base::json::value answer, base::parse_json(body));
-  if (response->status != 200) co_return base::fail(response->status, "", std::string(base::get_string(answer, "message", "the server refused")));
+  if (response->status != 200)
+    co_return base::fail(response->status, "", std::string(base::get_string(answer, "message", "the server refused")));
   co_return answer;
 }
 
@@ -36,10 +37,12 @@ void print(const base::json::value& state) {
   const auto* keys = base::find_array(state, "keys");
   fmt::print("encryption  {}\n", base::get_bool(state, "enabled") ? "on, AES-256-GCM" : "off");
   if (std::string_view file = base::get_string(state, "file"); !file.empty()) fmt::print("key file    {}\n", file);
-  if (int64_t plain = base::get_int(state, "plain"); plain > 0) fmt::print("clear text  {} versions; `appliance secrets reencrypt` encrypts them\n", plain);
+  if (int64_t plain = base::get_int(state, "plain"); plain > 0)
+    fmt::print("clear text  {} versions; `appliance secrets reencrypt` encrypts them\n", plain);
   if (!keys || keys->empty()) return;
   fmt::print("\n{:<18}{:<24}{}\n", "KEY", "MADE", "VERSIONS");
-  for (const auto& k : *keys) fmt::print("{:<18}{:<24}{}\n", base::get_string(k, "id"), base::get_string(k, "made"), base::get_int(k, "rows"));
+  for (const auto& k : *keys)
+    fmt::print("{:<18}{:<24}{}\n", base::get_string(k, "id"), base::get_string(k, "made"), base::get_int(k, "rows"));
 }
 
 }  // namespace
@@ -63,8 +66,9 @@ int secrets(const Arguments& arguments) {
   if (!known) return complain("secrets", fmt::format("\"{}\" is not one of status, rotate-key, reencrypt", action));
   base::Runtime runtime(1);
   Result<base::json::value> state = base::unavailable("");
-  base::run_to_end(runtime, [](std::string path, std::string what, Result<base::json::value>& out) -> Task<> { out = co_await ask(std::move(path), std::move(what)); }(
-                                parsed->options.write_kubeconfig, action == "status" ? "" : action, state));
+  base::run_to_end(runtime, [](std::string path, std::string what, Result<base::json::value>& out) -> Task<> {
+    out = co_await ask(std::move(path), std::move(what));
+  }(parsed->options.write_kubeconfig, action == "status" ? "" : action, state));
   if (!state) return complain("secrets", state.error().message + "; is this the server, does it run, and are you root?");
   print(*state);
   return 0;

@@ -145,11 +145,11 @@ class ServerProcess {
     server::ControllerOptions c;
     c.node_monitor_grace_period = std::chrono::seconds(options_.node_monitor_grace_period);
     c.root_ca_pem = api_->ca_pem();
-    c.secret_token = [api = api_.get()](const std::string& ns, const std::string& account, const std::string& uid, const std::string& secret) {
-      return api->secret_token(ns, account, uid, secret);
-    };
+    c.secret_token = [api = api_.get()](const std::string& ns, const std::string& account, const std::string& uid,
+                                        const std::string& secret) { return api->secret_token(ns, account, uid, secret); };
     c.disabled.insert(options_.disable.begin(), options_.disable.end());
-    controllers_ = std::make_unique<server::Controllers>(runtime_, [this](std::string account) { return api_->controller_client(std::move(account)); }, std::move(c));
+    controllers_ = std::make_unique<server::Controllers>(
+        runtime_, [this](std::string account) { return api_->controller_client(std::move(account)); }, std::move(c));
     controllers_->start();
     running_controllers_ = controllers_.get();
     scheduler_ = std::make_unique<server::Scheduler>(runtime_, *scheduler_client_);
@@ -221,8 +221,10 @@ int server(const Arguments& arguments) {
     return 0;
   }
   Options& o = parsed->options;
-  if (o.node_monitor_grace_period < 20) return complain("server", "--node-monitor-grace-period must be at least 20 seconds: nodes report every 10");
-  if (auto r = server::check_event_rate_limit(o.event_rate_limit); !r) return complain("server", "--event-rate-limit: " + r.error().message);
+  if (o.node_monitor_grace_period < 20)
+    return complain("server", "--node-monitor-grace-period must be at least 20 seconds: nodes report every 10");
+  if (auto r = server::check_event_rate_limit(o.event_rate_limit); !r)
+    return complain("server", "--event-rate-limit: " + r.error().message);
   if (o.debug) base::log::set_level(base::log::Level::debug);
   if (auto r = require_root(); !r) return complain("server", r.error().message);
   if (auto r = complete(o); !r) return complain("server", r.error().message);

@@ -86,7 +86,9 @@ int status(const Arguments& arguments) {
   bool is_ready = alive && ready && ready->starts_with(fmt::format("pid        {}\n", pid));
   if (o.wait_ready && !is_ready) return 3;
   bool is_server = base::exists(o.data_dir + "/server/state.db");
-  fmt::print("role       {}\n", is_server ? "server" : base::exists(o.data_dir + "/agent") ? "agent" : "none: nothing is installed below " + o.data_dir);
+  fmt::print("role       {}\n", is_server                             ? "server"
+                                : base::exists(o.data_dir + "/agent") ? "agent"
+                                                                      : "none: nothing is installed below " + o.data_dir);
   fmt::print("process    {}\n", is_ready ? "ready" : alive ? "running, not ready" : "not running");
   if (is_ready) fmt::print("{}", *ready);
   struct stat s{};
@@ -94,7 +96,9 @@ int status(const Arguments& arguments) {
   if (is_server && alive) {
     base::Runtime runtime(1);
     Result<base::json::value> table = base::unavailable("");
-    base::run_to_end(runtime, [](std::string path, Result<base::json::value>& out) -> Task<> { out = co_await nodes_table(std::move(path)); }(o.write_kubeconfig, table));
+    base::run_to_end(runtime, [](std::string path, Result<base::json::value>& out) -> Task<> {
+      out = co_await nodes_table(std::move(path));
+    }(o.write_kubeconfig, table));
     fmt::print("\n");
     if (table) print_table(*table);
     else fmt::print("the nodes cannot be listed: {}\n", table.error().message);

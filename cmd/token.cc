@@ -42,7 +42,8 @@ Result<std::chrono::seconds> parse_life(const std::string& text) {
   std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
   int64_t scale = unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : unit == "d" ? 86400 : unit.empty() && n == 0 ? 1 : 0;
   constexpr int64_t longest = 10 * 365 * int64_t{86400};
-  if (error != std::errc() || n < 0 || scale == 0 || n > longest / scale) return base::bad_request(fmt::format("--ttl: \"{}\" is not a time such as 30m, 24h or 7d", text));
+  if (error != std::errc() || n < 0 || scale == 0 || n > longest / scale)
+    return base::bad_request(fmt::format("--ttl: \"{}\" is not a time such as 30m, 24h or 7d", text));
   return std::chrono::seconds(n * scale);
 }
 
@@ -83,7 +84,8 @@ Task<Result<>> list(Session session, Options) {
   fmt::print("{:<8} {:<22} {:<22} {}\n", "ID", "CREATED", "EXPIRES", "DESCRIPTION");
   for (const core::Secret& s : all) {
     std::string end = entry(s, "expiration");
-    fmt::print("{:<8} {:<22} {:<22} {}\n", entry(s, "token-id"), s.metadata.creationTimestamp, end.empty() ? "never" : end, entry(s, "description"));
+    fmt::print("{:<8} {:<22} {:<22} {}\n", entry(s, "token-id"), s.metadata.creationTimestamp, end.empty() ? "never" : end,
+               entry(s, "description"));
   }
   co_return Result<>{};
 }

@@ -49,7 +49,8 @@ int uninstall(const Arguments& arguments) {
   }
   if (auto r = require_root(); !r) return complain("uninstall", r.error().message);
   if (!o.yes) {
-    if (!::isatty(STDIN_FILENO)) return complain("uninstall", "this removes the cluster's data from this host; say --yes to do it without being asked");
+    if (!::isatty(STDIN_FILENO))
+      return complain("uninstall", "this removes the cluster's data from this host; say --yes to do it without being asked");
     fmt::print("This ends all pods and removes {} and {}. Go on? [y/N] ", o.data_dir, o.run_dir);
     std::fflush(stdout);
     std::string answer;
@@ -88,7 +89,9 @@ int uninstall(const Arguments& arguments) {
     }
   }
   if (default_place) {
-    for (const char* path : {"/etc/appliance/kubeconfig.yaml", "/etc/appliance/environment", "/var/log/appliance.log", "/usr/local/bin/appliance"}) ::unlink(path);
+    for (const char* path :
+         {"/etc/appliance/kubeconfig.yaml", "/etc/appliance/environment", "/var/log/appliance.log", "/usr/local/bin/appliance"})
+      ::unlink(path);
     ::rmdir("/etc/appliance");
   }
   return failed ? 1 : 0;

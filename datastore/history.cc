@@ -47,7 +47,8 @@ size_t History::count(std::string_view prefix) const {
     return it == counts_.end() ? 0 : it->second;
   }
   size_t n = 0;
-  for (auto it = nodes_.lower_bound(prefix); it != nodes_.end() && has_prefix(it->latest->key, prefix); ++it) n += it->latest->value != nullptr;
+  for (auto it = nodes_.lower_bound(prefix); it != nodes_.end() && has_prefix(it->latest->key, prefix); ++it)
+    n += it->latest->value != nullptr;
   return n;
 }
 
@@ -111,7 +112,8 @@ Result<std::vector<Event>> History::events(std::string_view prefix, Revision aft
   std::shared_lock lock(lock_);
   if (after < compacted_) return compacted_error(after, compacted_);
   std::vector<Event> result;
-  auto it = std::upper_bound(entries_.begin(), entries_.end(), after, [](Revision r, const Entry& e) { return r < e.event.record->revision; });
+  auto it =
+      std::upper_bound(entries_.begin(), entries_.end(), after, [](Revision r, const Entry& e) { return r < e.event.record->revision; });
   for (; it != entries_.end() && it->event.record->revision <= until; ++it) {
     if (has_prefix(it->event.record->key, prefix)) result.push_back(it->event);
   }

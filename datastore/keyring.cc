@@ -41,7 +41,9 @@ Result<std::shared_ptr<Keyring>> Keyring::open(std::string path) {
     rest.remove_prefix(std::min(end + 1, rest.size()));
     ++number;
     if (parts.empty() || parts[0].starts_with('#')) continue;
-    auto bad = [&] { return base::fail(500, "InternalError", fmt::format("{}: line {} is not a key; restore the file from a backup", ring->path_, number)); };
+    auto bad = [&] {
+      return base::fail(500, "InternalError", fmt::format("{}: line {} is not a key; restore the file from a backup", ring->path_, number));
+    };
     if (parts.size() != 4 || parts[0] != kAlgorithm) return bad();
     auto id = base::hex_decode(parts[1]);
     auto secret = base::base64_decode(parts[3]);
@@ -54,7 +56,9 @@ Result<std::shared_ptr<Keyring>> Keyring::open(std::string path) {
 }
 
 Result<> Keyring::write(const std::vector<Key>& keys) const {
-  std::string text = "# Keys of what is encrypted in the datastore, the newest first. Without this file it cannot be read: keep a copy apart from the backups.\n";
+  std::string text =
+      "# Keys of what is encrypted in the datastore, the newest first. Without this file it cannot be read: keep a copy apart from the "
+      "backups.\n";
   for (const Key& k : keys) text += fmt::format("{} {} {} {}\n", kAlgorithm, base::hex_encode(k.id), k.made, base::base64_encode(k.secret));
   return base::write_file_atomic(path_, text, 0600, true);
 }
@@ -83,11 +87,14 @@ Result<std::string> Keyring::open_value(std::string_view key, std::string_view s
   for (const Key& k : keys_) {
     if (k.id != id) continue;
     auto plain = base::unseal(k.secret, key, rest);
-    if (!plain) return base::fail(500, "InternalError", fmt::format("\"{}\" cannot be decrypted with key {}: {}", key, base::hex_encode(id), plain.error().message));
+    if (!plain)
+      return base::fail(500, "InternalError",
+                        fmt::format("\"{}\" cannot be decrypted with key {}: {}", key, base::hex_encode(id), plain.error().message));
     return plain;
   }
   return base::fail(500, "InternalError",
-                    fmt::format("\"{}\" is encrypted with key {}, which is not in {}: put the key file back from a copy", key, base::hex_encode(id), path_));
+                    fmt::format("\"{}\" is encrypted with key {}, which is not in {}: put the key file back from a copy", key,
+                                base::hex_encode(id), path_));
 }
 
 Result<> Keyring::rotate() {

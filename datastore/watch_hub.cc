@@ -135,7 +135,8 @@ void WatchHub::publish(std::span<const Event> events, Revision revision) {
     std::scoped_lock lock(mutex_);
     for (const Event& event : events) {
       std::string_view key = event.record->key;
-      for (size_t at = by_folder_.empty() ? std::string_view::npos : key.find('/'); at != std::string_view::npos; at = key.find('/', at + 1)) {
+      for (size_t at = by_folder_.empty() ? std::string_view::npos : key.find('/'); at != std::string_view::npos;
+           at = key.find('/', at + 1)) {
         auto it = by_folder_.find(key.substr(0, at + 1));
         if (it == by_folder_.end()) continue;
         stage(it->second.all, event, touched);

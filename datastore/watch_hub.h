@@ -17,7 +17,8 @@ namespace datastore {
 
 class WatchHub : public std::enable_shared_from_this<WatchHub> {
  public:
-  WatchHub(base::Executor strand, size_t queue_bound, Tag tag = nullptr) : strand_(std::move(strand)), queue_bound_(queue_bound), tag_(tag) {}
+  WatchHub(base::Executor strand, size_t queue_bound, Tag tag = nullptr)
+      : strand_(std::move(strand)), queue_bound_(queue_bound), tag_(tag) {}
 
   // Changes of the history after `from` (0: from now), then those that are published.
   Result<std::unique_ptr<Watcher>> subscribe(const History& history, std::string prefix, Revision from, Narrow narrow = {});

@@ -21,7 +21,8 @@ Task<Result<size_t>> Front::answer_head(BackendConnection& c, Stream& backend, U
   for (;;) {
     auto found = base::http::find_head_end(c.buffer.view(), scanned);
     if (!found) co_return std::unexpected(std::move(found.error()));
-    if (*found > kHeadLimit || (*found == 0 && c.buffer.view().size() >= kHeadLimit)) co_return base::bad_request("the answer's header is too large");
+    if (*found > kHeadLimit || (*found == 0 && c.buffer.view().size() >= kHeadLimit))
+      co_return base::bad_request("the answer's header is too large");
     if (*found > 0) {
       std::string_view text = c.buffer.view();
       bool interim = text.size() > 12 && text[9] == '1' && text.substr(9, 3) != "101";

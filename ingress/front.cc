@@ -112,7 +112,8 @@ int Front::take_head(std::string_view text) {
   chunked_ = head.chunked;
   if (head.chunked) request_body_.start(Body::Framing::chunked);
   else request_body_.start(head.content_length ? Body::Framing::length : Body::Framing::none, head.content_length.value_or(0));
-  repeatable_ = !upgrade_ && (head_method_ || head.method == "GET" || head.method == "PUT" || head.method == "DELETE" || head.method == "OPTIONS");
+  repeatable_ =
+      !upgrade_ && (head_method_ || head.method == "GET" || head.method == "PUT" || head.method == "DELETE" || head.method == "OPTIONS");
 
   std::string_view target = head.target;
   if (target.front() != '/') {
@@ -309,7 +310,8 @@ Task<> Front::linger() {
   }
 }
 
-std::shared_ptr<base::http::Connection> make_front(Proxy& proxy, Proxy::Lane& lane, std::unique_ptr<Stream> client, bool tls, uint16_t port) {
+std::shared_ptr<base::http::Connection> make_front(Proxy& proxy, Proxy::Lane& lane, std::unique_ptr<Stream> client, bool tls,
+                                                   uint16_t port) {
   return std::make_shared<Front>(proxy, lane, std::move(client), tls, port);
 }
 

@@ -5,6 +5,7 @@
 
 namespace ingress {
 
-std::shared_ptr<base::http::Connection> make_front(Proxy& proxy, Proxy::Lane& lane, std::unique_ptr<base::http::Stream> client, bool tls, uint16_t port);
+std::shared_ptr<base::http::Connection> make_front(Proxy& proxy, Proxy::Lane& lane, std::unique_ptr<base::http::Stream> client, bool tls,
+                                                   uint16_t port);
 
 }  // namespace ingress

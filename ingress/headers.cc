@@ -24,8 +24,8 @@ bool named_by_connection(const base::http::Head& head, std::string_view name) {
 
 bool connection_lists_more(const base::http::Head& head) {
   for (auto& [n, v] : head.fields) {
-    if (n.size() == 10 && equal_ignoring_case(n, "connection") && !equal_ignoring_case(v, "keep-alive") && !equal_ignoring_case(v, "close") &&
-        !equal_ignoring_case(v, "upgrade"))
+    if (n.size() == 10 && equal_ignoring_case(n, "connection") && !equal_ignoring_case(v, "keep-alive") &&
+        !equal_ignoring_case(v, "close") && !equal_ignoring_case(v, "upgrade"))
       return true;
   }
   return false;
@@ -79,7 +79,8 @@ std::string_view address_of(std::string_view peer) {
   return ip;
 }
 
-void write_request_head(const base::http::Head& head, std::string_view path, std::string_view query, const Forwarding& f, std::string& out) {
+void write_request_head(const base::http::Head& head, std::string_view path, std::string_view query, const Forwarding& f,
+                        std::string& out) {
   out.clear();
   out += head.method;
   out += ' ';

@@ -23,7 +23,8 @@ struct Forwarding {
   uint16_t port = 0;
 };
 // Request line and fields without framing and the final empty line. `path` is canonical, `query` begins with "?" or is empty.
-void write_request_head(const base::http::Head& head, std::string_view path, std::string_view query, const Forwarding& forwarding, std::string& out);
+void write_request_head(const base::http::Head& head, std::string_view path, std::string_view query, const Forwarding& forwarding,
+                        std::string& out);
 // Status line and fields without Connection, framing and the final empty line; Content-Length passes when `length`.
 void write_response_head(const base::http::Head& head, bool length, std::string& out);
 

@@ -101,7 +101,8 @@ Task<> relay_answer(Stream& inner, Request& q, Response& r) {
   for (;;) {
     size_t size = co_await await_head(inner, in);
     base::http::Head head;
-    auto parsed = size > 0 ? base::http::parse_response_head(in.view().substr(0, size), kMaxFields, head) : Result<>(base::unavailable("no answer"));
+    auto parsed =
+        size > 0 ? base::http::parse_response_head(in.view().substr(0, size), kMaxFields, head) : Result<>(base::unavailable("no answer"));
     if (!parsed) {
       r.status = 502;
       co_await r.send("502 Bad Gateway\n");
@@ -164,7 +165,8 @@ class Http2Front final : public base::http::Connection, public std::enable_share
 
 }  // namespace
 
-std::shared_ptr<base::http::Connection> make_http2_front(Proxy& proxy, Proxy::Lane& lane, std::unique_ptr<Stream> client, bool tls, uint16_t port) {
+std::shared_ptr<base::http::Connection> make_http2_front(Proxy& proxy, Proxy::Lane& lane, std::unique_ptr<Stream> client, bool tls,
+                                                         uint16_t port) {
   return std::make_shared<Http2Front>(proxy, lane, std::move(client), tls, port);
 }
 

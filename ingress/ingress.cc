@@ -172,7 +172,8 @@ struct Ingress::Impl : std::enable_shared_from_this<Impl> {
         ++it;
         continue;
       }
-      tasks.spawn("ingress secret", [](std::unique_ptr<api::Informers> i) -> Task<> { co_await i->stop(); }(std::move(it->second.informers)));
+      tasks.spawn("ingress secret",
+                  [](std::unique_ptr<api::Informers> i) -> Task<> { co_await i->stop(); }(std::move(it->second.informers)));
       std::scoped_lock lock(mutex);
       contexts.erase(it->first);
       it = secrets.erase(it);

@@ -15,7 +15,7 @@ struct IngressOptions {
   std::string http_address = "0.0.0.0:80";    // IP literal and port
   std::string https_address = "0.0.0.0:443";
   std::string ingress_class = "appliance";    // spec.ingressClassName that is served; objects without a class are served too
-  bool writes_status = false;                 // keep status.loadBalancer.ingress at the InternalIPs of Ready nodes: one process of the cluster does
+  bool writes_status = false;  // keep status.loadBalancer.ingress at the InternalIPs of Ready nodes: one process of the cluster does
   bool enabled = true;                        // read by the composer only
 };
 

@@ -31,7 +31,8 @@ base::Result<std::string> canonical_path(std::string_view raw) {
     int high = i + 1 < raw.size() ? digit(raw[i + 1]) : -1, low = i + 2 < raw.size() ? digit(raw[i + 2]) : -1;
     if (high < 0 || low < 0) return base::bad_request("the path has a broken percent-encoding");
     auto decoded = static_cast<unsigned char>(high << 4 | low);
-    if (decoded == '/' || decoded == '\\' || decoded < 0x20 || decoded == 0x7f) return base::bad_request("the path has an encoded slash, backslash or control character");
+    if (decoded == '/' || decoded == '\\' || decoded < 0x20 || decoded == 0x7f)
+      return base::bad_request("the path has an encoded slash, backslash or control character");
     if (unreserved(decoded)) {
       out += static_cast<char>(decoded);
     } else {

@@ -13,7 +13,8 @@ Proxy::Proxy(base::Runtime& runtime, ProxyTimes times) : times_(times), tasks_(r
   for (unsigned i = 0; i < 2 * cores; ++i) {
     auto lane = std::make_shared<Lane>();
     lane->strand = runtime.strand();
-    tasks_.spawn("ingress connections", lane->strand, [](std::shared_ptr<Lane> l) -> base::Task<> { co_await l->upstream.keep_clean(); }(lane));
+    tasks_.spawn("ingress connections", lane->strand,
+                 [](std::shared_ptr<Lane> l) -> base::Task<> { co_await l->upstream.keep_clean(); }(lane));
     lanes_.push_back(std::move(lane));
   }
 }
@@ -36,7 +37,8 @@ std::vector<base::Executor> Proxy::lanes() const {
 
 base::http::ConnectionFactory Proxy::factory(bool tls, uint16_t port) {
   return [this, tls, port](std::unique_ptr<base::http::Stream> stream, size_t index) {
-    return stream->alpn() == "h2" ? make_http2_front(*this, lane(index), std::move(stream), tls, port) : make_front(*this, lane(index), std::move(stream), tls, port);
+    return stream->alpn() == "h2" ? make_http2_front(*this, lane(index), std::move(stream), tls, port)
+                                  : make_front(*this, lane(index), std::move(stream), tls, port);
   };
 }
 

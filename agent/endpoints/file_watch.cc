@@ -37,7 +37,8 @@ base::Result<std::unique_ptr<FileWatch>> FileWatch::open(const std::string& file
   if (!fd) return base::errno_error("inotify");
   std::string directory = file.substr(0, file.rfind('/'));
   // The directory's watch reports writes to its files, too.
-  if (::inotify_add_watch(fd.get(), directory.c_str(), IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_DELETE) < 0) return base::errno_error("watch " + directory);
+  if (::inotify_add_watch(fd.get(), directory.c_str(), IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_DELETE) < 0)
+    return base::errno_error("watch " + directory);
   return std::make_unique<Inotify>(std::move(fd), strand);
 }
 

@@ -199,7 +199,8 @@ Task<> NodeApi::logs(http::Request& request, http::Response& response, Path path
         }
         // Rotated away under us: the path names another file now.
         struct stat ours, there;
-        if (::stat(file.c_str(), &there) == 0 && (!at.fd || (::fstat(at.fd.get(), &ours) == 0 && (ours.st_ino != there.st_ino || ours.st_dev != there.st_dev)))) {
+        if (::stat(file.c_str(), &there) == 0 &&
+            (!at.fd || (::fstat(at.fd.get(), &ours) == 0 && (ours.st_ino != there.st_ino || ours.st_dev != there.st_dev)))) {
           at.fd = open_log(file);
           at.offset = 0;
           at.rest.clear();

@@ -124,7 +124,8 @@ Task<> NodeApi::proxy(http::Request& request, http::Response& response, Path pat
   bool upgrade = request.headers.has_token("Connection", "upgrade");
   for (const auto& [name, value] : request.headers) {
     bool hop = name.size() == 4 && strncasecmp(name.c_str(), "Host", 4) == 0;
-    for (const char* h : {"Content-Length", "Transfer-Encoding", "Keep-Alive", "TE", "Trailer", "Proxy-Connection"}) hop = hop || strcasecmp(name.c_str(), h) == 0;
+    for (const char* h : {"Content-Length", "Transfer-Encoding", "Keep-Alive", "TE", "Trailer", "Proxy-Connection"})
+      hop = hop || strcasecmp(name.c_str(), h) == 0;
     if (!upgrade) hop = hop || strcasecmp(name.c_str(), "Connection") == 0 || strcasecmp(name.c_str(), "Upgrade") == 0;
     if (!hop) forward.headers.add(name, value);
   }
@@ -145,7 +146,8 @@ Task<> NodeApi::proxy(http::Request& request, http::Response& response, Path pat
   response.status = from.status;
   for (const auto& [name, value] : from.headers) {
     bool hop = false;
-    for (const char* h : {"Content-Length", "Transfer-Encoding", "Keep-Alive", "Trailer", "Proxy-Connection"}) hop = hop || strcasecmp(name.c_str(), h) == 0;
+    for (const char* h : {"Content-Length", "Transfer-Encoding", "Keep-Alive", "Trailer", "Proxy-Connection"})
+      hop = hop || strcasecmp(name.c_str(), h) == 0;
     if (from.status != 101) hop = hop || strcasecmp(name.c_str(), "Connection") == 0;
     if (!hop) response.headers.add(name, value);
   }

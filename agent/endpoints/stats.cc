@@ -16,8 +16,12 @@ base::json::object cpu_of(const runtime::CgroupStats& s, const std::string& time
 }
 
 base::json::object memory_of(const runtime::CgroupStats& s, const std::string& time) {
-  base::json::object m{{"time", time}, {"usageBytes", s.memory_usage_bytes}, {"workingSetBytes", s.memory_working_set_bytes}, {"rssBytes", s.memory_rss_bytes},
-                       {"pageFaults", s.memory_page_faults}, {"majorPageFaults", s.memory_major_page_faults}};
+  base::json::object m{{"time", time},
+                       {"usageBytes", s.memory_usage_bytes},
+                       {"workingSetBytes", s.memory_working_set_bytes},
+                       {"rssBytes", s.memory_rss_bytes},
+                       {"pageFaults", s.memory_page_faults},
+                       {"majorPageFaults", s.memory_major_page_faults}};
   if (s.memory_limit_bytes > s.memory_working_set_bytes) m["availableBytes"] = s.memory_limit_bytes - s.memory_working_set_bytes;
   return m;
 }
@@ -41,8 +45,9 @@ Task<> NodeApi::stats_summary(http::Response& response) {
     m.as_object()["availableBytes"] = memory.available;
     m.as_object()["workingSetBytes"] = memory.total - memory.available;
     if (auto d = read_disk(context_.data_dir)) {
-      base::json::object fs{{"time", now}, {"capacityBytes", d->total}, {"availableBytes", d->available}, {"usedBytes", d->total - d->available},
-                            {"inodes", d->inodes}, {"inodesFree", d->inodes_free}};
+      base::json::object fs{
+          {"time", now},         {"capacityBytes", d->total},   {"availableBytes", d->available}, {"usedBytes", d->total - d->available},
+          {"inodes", d->inodes}, {"inodesFree", d->inodes_free}};
       node["fs"] = fs;
       fs["usedBytes"] = context_.images.usage().bytes;
       node["runtime"] = base::json::object{{"imageFs", fs}};
@@ -51,14 +56,16 @@ Task<> NodeApi::stats_summary(http::Response& response) {
     for (const auto& view : context_.pods.all()) {
       if (!view.sandbox) continue;
       const auto& meta = view.pod->metadata;
-      base::json::object pod{{"podRef", base::json::object{{"name", meta.name}, {"namespace", meta.namespace_}, {"uid", meta.uid}}}, {"startTime", view.status.startTime}};
+      base::json::object pod{{"podRef", base::json::object{{"name", meta.name}, {"namespace", meta.namespace_}, {"uid", meta.uid}}},
+                             {"startTime", view.status.startTime}};
       base::json::array containers;
       for (const auto& c : view.containers) {
         if (!c.running) continue;
         auto s = view.sandbox->stats(c.id);
         if (!s) continue;
         std::string started = view.status.startTime;
-        containers.push_back(base::json::object{{"name", c.name}, {"startTime", started}, {"cpu", cpu_of(*s, now)}, {"memory", memory_of(*s, now)}});
+        containers.push_back(
+            base::json::object{{"name", c.name}, {"startTime", started}, {"cpu", cpu_of(*s, now)}, {"memory", memory_of(*s, now)}});
       }
       pod["containers"] = std::move(containers);
       if (auto s = view.sandbox->pod_stats()) {
@@ -68,7 +75,8 @@ Task<> NodeApi::stats_summary(http::Response& response) {
       }
       if (!view.host_link.empty()) {
         if (auto n = network::pod_counters(view.host_link)) {
-          base::json::object eth{{"name", "eth0"}, {"rxBytes", n->rx_bytes}, {"rxErrors", n->rx_errors}, {"txBytes", n->tx_bytes}, {"txErrors", n->tx_errors}};
+          base::json::object eth{
+              {"name", "eth0"}, {"rxBytes", n->rx_bytes}, {"rxErrors", n->rx_errors}, {"txBytes", n->tx_bytes}, {"txErrors", n->tx_errors}};
           base::json::object net = eth;
           net["time"] = now;
           net["interfaces"] = base::json::array{eth};
@@ -89,7 +97,8 @@ Task<> NodeApi::metrics_resource(http::Response& response) {
                 start = "# TYPE container_start_time_seconds gauge\n", pod_cpu = "# TYPE pod_cpu_usage_seconds_total counter\n",
                 pod_memory = "# TYPE pod_memory_working_set_bytes gauge\n", node;
     if (auto s = context_.sandboxes.cgroup_stats("/")) {
-      node += fmt::format("# TYPE node_cpu_usage_seconds_total counter\nnode_cpu_usage_seconds_total {} {}\n", seconds(s->cpu_usage_ns), now);
+      node +=
+          fmt::format("# TYPE node_cpu_usage_seconds_total counter\nnode_cpu_usage_seconds_total {} {}\n", seconds(s->cpu_usage_ns), now);
     }
     MemoryUse m = read_memory();
     node += fmt::format("# TYPE node_memory_working_set_bytes gauge\nnode_memory_working_set_bytes {} {}\n", m.total - m.available, now);
@@ -122,7 +131,8 @@ Task<> NodeApi::metrics_cadvisor(http::Response& response) {
   auto body = co_await base::offload([this] {
     std::string cpu = "# TYPE container_cpu_usage_seconds_total counter\n", memory = "# TYPE container_memory_working_set_bytes gauge\n",
                 usage = "# TYPE container_memory_usage_bytes gauge\n", rss = "# TYPE container_memory_rss gauge\n",
-                rx = "# TYPE container_network_receive_bytes_total counter\n", tx = "# TYPE container_network_transmit_bytes_total counter\n",
+                rx = "# TYPE container_network_receive_bytes_total counter\n",
+                tx = "# TYPE container_network_transmit_bytes_total counter\n",
                 throttled = "# TYPE container_cpu_cfs_throttled_periods_total counter\n";
     for (const auto& view : context_.pods.all()) {
       if (!view.sandbox) continue;
@@ -130,7 +140,8 @@ Task<> NodeApi::metrics_cadvisor(http::Response& response) {
       for (const auto& c : view.containers) {
         auto s = c.running ? view.sandbox->stats(c.id) : base::Result<runtime::CgroupStats>(base::internal(""));
         if (!s) continue;
-        std::string labels = fmt::format("{{container=\"{}\",namespace=\"{}\",pod=\"{}\",id=\"{}\"}}", c.name, meta.namespace_, meta.name, c.id);
+        std::string labels =
+            fmt::format("{{container=\"{}\",namespace=\"{}\",pod=\"{}\",id=\"{}\"}}", c.name, meta.namespace_, meta.name, c.id);
         cpu += fmt::format("container_cpu_usage_seconds_total{} {}\n", labels, seconds(s->cpu_usage_ns));
         memory += fmt::format("container_memory_working_set_bytes{} {}\n", labels, s->memory_working_set_bytes);
         usage += fmt::format("container_memory_usage_bytes{} {}\n", labels, s->memory_usage_bytes);

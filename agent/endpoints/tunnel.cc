@@ -129,7 +129,8 @@ Task<Result<>> Tunnel::read_control(std::shared_ptr<http::Stream> stream, std::s
         if (!w) co_return w;
       } else if (line.starts_with("open ")) {
         std::string id = line.substr(5);
-        bool hex = !id.empty() && id.size() <= 64 && std::all_of(id.begin(), id.end(), [](char c) { return std::isxdigit(static_cast<unsigned char>(c)); });
+        bool hex = !id.empty() && id.size() <= 64 &&
+                   std::all_of(id.begin(), id.end(), [](char c) { return std::isxdigit(static_cast<unsigned char>(c)); });
         if (hex) tasks_.spawn("tunnel stream", serve_stream(std::move(id)));
       }
     }

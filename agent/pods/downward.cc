@@ -83,7 +83,8 @@ Result<std::string> downward_field(const PodFacts& facts, const std::string& pat
   return base::fail(400, "CreateContainerConfigError", fmt::format("unsupported fieldPath: {}", path));
 }
 
-Result<std::string> downward_resource(const PodFacts& facts, const api::core::ResourceFieldSelector& selector, const std::string& container) {
+Result<std::string> downward_resource(const PodFacts& facts, const api::core::ResourceFieldSelector& selector,
+                                      const std::string& container) {
   const std::string& name = selector.containerName.empty() ? container : selector.containerName;
   const auto* c = find_container(*facts.pod, name);
   if (!c) return base::fail(400, "CreateContainerConfigError", fmt::format("container {} not found", name));

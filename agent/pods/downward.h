@@ -23,7 +23,8 @@ struct PodFacts {
 Result<std::string> downward_field(const PodFacts& facts, const std::string& path);
 
 // "limits.cpu" and so on, divided by the divisor and rounded up.
-Result<std::string> downward_resource(const PodFacts& facts, const api::core::ResourceFieldSelector& selector, const std::string& container);
+Result<std::string> downward_resource(const PodFacts& facts, const api::core::ResourceFieldSelector& selector,
+                                      const std::string& container);
 
 // Whether the field's value depends on addresses that are known only once the pod has a network.
 bool needs_pod_address(const std::string& path);

@@ -61,7 +61,8 @@ Task<Result<>> check(std::string host, uint16_t port, std::string service, base:
         message.append(payload);
         int status = parse_health_response(message);
         if (status == 1) co_return Result<>{};
-        if (status >= 0) co_return base::unavailable(fmt::format("service unhealthy (responded with \"{}\")", status == 2 ? "NOT_SERVING" : "UNKNOWN"));
+        if (status >= 0)
+          co_return base::unavailable(fmt::format("service unhealthy (responded with \"{}\")", status == 2 ? "NOT_SERVING" : "UNKNOWN"));
       } else if (type == 4 && !(flags & 1)) {
         auto acked = co_await stream->write(frame(4, 1, 0, {}));
         if (!acked) co_return acked;

@@ -121,7 +121,8 @@ PodHostname pod_hostname(const api::core::Pod& pod, const std::string& cluster_d
   return h;
 }
 
-std::string pod_hosts_file(const api::core::Pod& pod, const std::vector<std::string>& pod_ips, const PodHostname& hostname, const std::string& host_file) {
+std::string pod_hosts_file(const api::core::Pod& pod, const std::vector<std::string>& pod_ips, const PodHostname& hostname,
+                           const std::string& host_file) {
   std::string out;
   if (pod.spec.hostNetwork.value_or(false)) {
     out = "# Kubernetes-managed hosts file (host network).\n" + host_file;

@@ -32,6 +32,7 @@ struct PodHostname {
 PodHostname pod_hostname(const api::core::Pod& pod, const std::string& cluster_domain);
 
 // /etc/hosts; `host_file` is the node's own text for host network pods.
-std::string pod_hosts_file(const api::core::Pod& pod, const std::vector<std::string>& pod_ips, const PodHostname& hostname, const std::string& host_file);
+std::string pod_hosts_file(const api::core::Pod& pod, const std::vector<std::string>& pod_ips, const PodHostname& hostname,
+                           const std::string& host_file);
 
 }  // namespace agent

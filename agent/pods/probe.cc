@@ -99,7 +99,8 @@ http::TlsContextPtr unverified() {
   return context;
 }
 
-Task<Result<>> get_once(api::core::HTTPGetAction action, std::string host, uint16_t port, base::Duration timeout, std::shared_ptr<std::pair<int, std::string>> into) {
+Task<Result<>> get_once(api::core::HTTPGetAction action, std::string host, uint16_t port, base::Duration timeout,
+                        std::shared_ptr<std::pair<int, std::string>> into) {
   auto stream = co_await http::connect_tcp(host, port, timeout);
   if (!stream) co_return std::unexpected(std::move(stream).error());
   auto connection = std::move(*stream);
@@ -132,7 +133,8 @@ Task<Result<>> get_once(api::core::HTTPGetAction action, std::string host, uint1
 
 }  // namespace
 
-Task<Result<ExecOutput>> run_in_container(base::Runtime& runtime, runtime::SandboxPtr sandbox, std::string container_id, std::vector<std::string> command, base::Duration timeout) {
+Task<Result<ExecOutput>> run_in_container(base::Runtime& runtime, runtime::SandboxPtr sandbox, std::string container_id,
+                                          std::vector<std::string> command, base::Duration timeout) {
   runtime::ExecSpec spec;
   spec.argv = std::move(command);
   auto session = co_await sandbox->exec(std::move(container_id), std::move(spec));
@@ -164,8 +166,9 @@ Task<ProbeResult> run_probe(api::core::Probe probe, ProbeTarget target) {
     auto r = co_await run_in_container(*target.runtime, target.sandbox, target.container_id, probe.exec->command, times.timeout);
     if (!r) {
       if (r.error().code == 504) {
-        co_return ProbeResult{Verdict::failure, fmt::format("command timed out: \"{}\" timed out after {}s", fmt::join(probe.exec->command, " "),
-                                                            std::chrono::duration_cast<std::chrono::seconds>(times.timeout).count())};
+        co_return ProbeResult{Verdict::failure,
+                              fmt::format("command timed out: \"{}\" timed out after {}s", fmt::join(probe.exec->command, " "),
+                                          std::chrono::duration_cast<std::chrono::seconds>(times.timeout).count())};
       }
       // A command that cannot be started fails the probe; losing the sandbox says nothing about the container.
       Verdict v = r.error().code == 503 || r.error().code == 404 || r.error().code == 409 ? Verdict::unknown : Verdict::failure;
@@ -179,8 +182,8 @@ Task<ProbeResult> run_probe(api::core::Probe probe, ProbeTarget target) {
     auto status = co_await http_get(*probe.httpGet, target.pod_ip, port, times.timeout, nullptr);
     if (!status) {
       co_return ProbeResult{Verdict::failure, fmt::format("Get \"{}://{}:{}{}\": {}", probe.httpGet->scheme == "HTTPS" ? "https" : "http",
-                                                          probe.httpGet->host.empty() ? target.pod_ip : probe.httpGet->host, port, probe.httpGet->path,
-                                                          status.error().message)};
+                                                          probe.httpGet->host.empty() ? target.pod_ip : probe.httpGet->host, port,
+                                                          probe.httpGet->path, status.error().message)};
     }
     if (*status >= 200 && *status < 400) co_return ProbeResult{Verdict::success, {}};
     co_return ProbeResult{Verdict::failure, fmt::format("HTTP probe failed with statuscode: {}", *status)};
@@ -205,7 +208,8 @@ Task<Result<>> run_hook(api::core::LifecycleHandler hook, ProbeTarget target, ba
     auto r = co_await run_in_container(*target.runtime, target.sandbox, target.container_id, hook.exec->command, timeout);
     if (!r) co_return std::unexpected(std::move(r).error());
     if (r->exit_code != 0) {
-      co_return base::fail(500, "HookFailed", fmt::format("command '{}' exited with {}: {}", fmt::join(hook.exec->command, " "), r->exit_code, r->output));
+      co_return base::fail(500, "HookFailed",
+                           fmt::format("command '{}' exited with {}: {}", fmt::join(hook.exec->command, " "), r->exit_code, r->output));
     }
     co_return Result<>{};
   }

@@ -64,7 +64,8 @@ struct ExecOutput {
   int exit_code = 0;
   std::string output;  // both streams, at most 10 KiB
 };
-Task<Result<ExecOutput>> run_in_container(base::Runtime& runtime, runtime::SandboxPtr sandbox, std::string container_id, std::vector<std::string> command, base::Duration timeout);
+Task<Result<ExecOutput>> run_in_container(base::Runtime& runtime, runtime::SandboxPtr sandbox, std::string container_id,
+                                          std::vector<std::string> command, base::Duration timeout);
 Task<Result<int>> http_get(api::core::HTTPGetAction action, std::string pod_ip, uint16_t port, base::Duration timeout, std::string* body);
 // A port by number or by its name in the container; 0 when there is none.
 uint16_t resolve_port(const api::IntOrString& port, const api::core::Container& container);

@@ -74,7 +74,9 @@ std::string PodWorker::log_dir() const {
   return fmt::format("{}/{}_{}_{}", context_.logs_dir, pod_->metadata.namespace_, pod_->metadata.name, uid_);
 }
 
-VolumeSettings PodWorker::volume_settings() const { return {context_.pods_dir + "/" + uid_, context_.memory_dir + "/" + uid_, context_.storage_dir}; }
+VolumeSettings PodWorker::volume_settings() const {
+  return {context_.pods_dir + "/" + uid_, context_.memory_dir + "/" + uid_, context_.storage_dir};
+}
 
 PodFacts PodWorker::facts() const {
   PodFacts f;

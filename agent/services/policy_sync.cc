@@ -67,7 +67,8 @@ network::Policy translate_policy(const api::networking::NetworkPolicy& policy, c
     }
     return found;
   };
-  auto rules = [&](const std::vector<api::networking::NetworkPolicyPeer>& peers, const std::vector<api::networking::NetworkPolicyPort>& ports, bool incoming) {
+  auto rules = [&](const std::vector<api::networking::NetworkPolicyPeer>& peers,
+                   const std::vector<api::networking::NetworkPolicyPort>& ports, bool incoming) {
     network::PolicyRule rule;
     rule.any_peer = peers.empty();
     std::vector<std::shared_ptr<const Pod>> peer_pods;
@@ -211,8 +212,9 @@ Task<> PolicySync::run() {
       {
         std::scoped_lock lock(mutex_);
         for (auto& [uid, b] : beginning_)
-          b.covered = b.covered || std::find(pods.begin(), pods.end(), b.pod) != pods.end() ||
-                      std::any_of(pods.begin(), pods.end(), [&](const auto& p) { return p->metadata.uid == uid && !p->status.podIPs.empty(); });
+          b.covered =
+              b.covered || std::find(pods.begin(), pods.end(), b.pod) != pods.end() ||
+              std::any_of(pods.begin(), pods.end(), [&](const auto& p) { return p->metadata.uid == uid && !p->status.podIPs.empty(); });
       }
       covered_.notify();
     }

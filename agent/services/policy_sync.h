@@ -17,7 +17,8 @@ namespace agent {
 using PolicyPtr = std::shared_ptr<const api::networking::NetworkPolicy>;
 
 // Addresses of one policy; pure. `pods` are all pods of the cluster, `namespaces` all namespaces.
-network::Policy translate_policy(const api::networking::NetworkPolicy& policy, const std::vector<std::shared_ptr<const api::core::Pod>>& pods,
+network::Policy translate_policy(const api::networking::NetworkPolicy& policy,
+                                 const std::vector<std::shared_ptr<const api::core::Pod>>& pods,
                                  const std::vector<std::shared_ptr<const api::core::Namespace>>& namespaces, const std::string& node_name);
 
 class PolicySync {

@@ -28,7 +28,8 @@ std::string lower(std::string s) {
 
 }  // namespace
 
-std::optional<network::Service> translate_service(const api::core::Service& s, const std::vector<SlicePtr>& slices, const std::string& node_name) {
+std::optional<network::Service> translate_service(const api::core::Service& s, const std::vector<SlicePtr>& slices,
+                                                  const std::string& node_name) {
   if (s.spec.type == "ExternalName" || is_headless(s) || s.spec.clusterIP.empty()) return std::nullopt;
   if (s.metadata.labels.contains("service.kubernetes.io/service-proxy-name")) return std::nullopt;
   network::Service out;
@@ -94,7 +95,8 @@ network::dns::ServiceRecord translate_record(const api::core::Service& s, const 
     r.external_name = s.spec.externalName;
     return r;
   }
-  for (const auto& p : s.spec.ports) r.ports.push_back({p.name, lower(p.protocol.empty() ? "TCP" : p.protocol), static_cast<uint16_t>(p.port)});
+  for (const auto& p : s.spec.ports)
+    r.ports.push_back({p.name, lower(p.protocol.empty() ? "TCP" : p.protocol), static_cast<uint16_t>(p.port)});
   if (!is_headless(s)) {
     add_ips(r.cluster_ips, cluster_ips(s));
     return r;
@@ -102,7 +104,8 @@ network::dns::ServiceRecord translate_record(const api::core::Service& s, const 
   bool all = s.spec.publishNotReadyAddresses.value_or(false);
   for (const auto& slice : slices) {
     std::vector<network::dns::NamedPort> ports;
-    for (const auto& p : slice->ports) ports.push_back({p.name, lower(p.protocol.empty() ? "TCP" : p.protocol), static_cast<uint16_t>(p.port.value_or(0))});
+    for (const auto& p : slice->ports)
+      ports.push_back({p.name, lower(p.protocol.empty() ? "TCP" : p.protocol), static_cast<uint16_t>(p.port.value_or(0))});
     for (const auto& e : slice->endpoints) {
       bool ready = !e.conditions || e.conditions->ready.value_or(true);
       if (!ready && !all) continue;

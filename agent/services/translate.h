@@ -17,7 +17,8 @@ namespace agent {
 using SlicePtr = std::shared_ptr<const api::discovery::EndpointSlice>;
 
 // Empty for services that have no effect in the kernel: headless, ExternalName, without address, or handled by another proxy.
-std::optional<network::Service> translate_service(const api::core::Service& service, const std::vector<SlicePtr>& slices, const std::string& node_name);
+std::optional<network::Service> translate_service(const api::core::Service& service, const std::vector<SlicePtr>& slices,
+                                                  const std::string& node_name);
 
 network::dns::ServiceRecord translate_record(const api::core::Service& service, const std::vector<SlicePtr>& slices);
 

@@ -223,7 +223,8 @@ Task<> serve_channels(base::Runtime& runtime, std::shared_ptr<http::WebSocket> s
 }
 
 Task<> serve_websocket(base::Runtime& runtime, http::Request& request, http::Response& response, PodDialer dial) {
-  static constexpr std::string_view kProtocols[] = {"SPDY/3.1+portforward.k8s.io", "v2.portforward.k8s.io", "v4.channel.k8s.io", "portforward.k8s.io"};
+  static constexpr std::string_view kProtocols[] = {"SPDY/3.1+portforward.k8s.io", "v2.portforward.k8s.io", "v4.channel.k8s.io",
+                                                    "portforward.k8s.io"};
   std::vector<uint16_t> ports;
   for (std::string_view list : request.query.all("ports")) {
     for (size_t from = 0; from <= list.size();) {

@@ -252,7 +252,8 @@ class SpdyCommand final : public RemoteCommand {
 };
 
 // The runner as a child, so that it ends when the client goes away. Empty when that happened.
-Task<std::optional<CommandOutcome>> run_command(base::Tasks& children, base::Executor strand, std::shared_ptr<RemoteCommand> client, CommandRunner runner) {
+Task<std::optional<CommandOutcome>> run_command(base::Tasks& children, base::Executor strand, std::shared_ptr<RemoteCommand> client,
+                                                CommandRunner runner) {
   struct Shared {
     std::optional<CommandOutcome> outcome;
     bool over = false;
@@ -293,7 +294,8 @@ Task<> refuse(http::Response& response, int status, std::string text) {
   (void)r;
 }
 
-Task<> serve_websocket(base::Runtime& runtime, http::Request& request, http::Response& response, RemoteCommandOptions options, CommandRunner runner) {
+Task<> serve_websocket(base::Runtime& runtime, http::Request& request, http::Response& response, RemoteCommandOptions options,
+                       CommandRunner runner) {
   static constexpr std::string_view kProtocols[] = {"v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io",
                                                     "base64.channel.k8s.io"};
   auto socket = co_await http::accept_websocket(request, response, kProtocols);
@@ -310,7 +312,8 @@ Task<> serve_websocket(base::Runtime& runtime, http::Request& request, http::Res
   });
 }
 
-Task<> serve_spdy(base::Runtime& runtime, http::Request& request, http::Response& response, RemoteCommandOptions options, CommandRunner runner) {
+Task<> serve_spdy(base::Runtime& runtime, http::Request& request, http::Response& response, RemoteCommandOptions options,
+                  CommandRunner runner) {
   static constexpr std::string_view kProtocols[] = {"v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"};
   std::string chosen;
   auto offered = request.headers.all("X-Stream-Protocol-Version");
@@ -371,7 +374,8 @@ Task<> serve_spdy(base::Runtime& runtime, http::Request& request, http::Response
 
 }  // namespace
 
-Task<> serve_remote_command(base::Runtime& runtime, http::Request& request, http::Response& response, RemoteCommandOptions options, CommandRunner runner) {
+Task<> serve_remote_command(base::Runtime& runtime, http::Request& request, http::Response& response, RemoteCommandOptions options,
+                            CommandRunner runner) {
   if (!options.in && !options.out && !options.err) {
     co_await refuse(response, 400, "you must specify at least 1 of stdin, stdout, stderr");
     co_return;

@@ -48,7 +48,7 @@ using CommandRunner = std::function<Task<CommandOutcome>(RemoteCommand& client)>
 
 // Negotiates the protocol, runs, reports the outcome, closes. When the client goes away first, the runner is cancelled.
 // Sends 400 itself when the request is no upgrade or the options make no sense.
-Task<> serve_remote_command(base::Runtime& runtime, base::http::Request& request, base::http::Response& response, RemoteCommandOptions options,
-                            CommandRunner runner);
+Task<> serve_remote_command(base::Runtime& runtime, base::http::Request& request, base::http::Response& response,
+                            RemoteCommandOptions options, CommandRunner runner);
 
 }  // namespace agent

@@ -100,8 +100,8 @@ base::Result<bool> write_atomic_directory(const std::string& directory, const Pa
   std::time_t now = std::time(nullptr);
   std::tm tm{};
   ::gmtime_r(&now, &tm);
-  std::string set = fmt::format("..{:04}_{:02}_{:02}_{:02}_{:02}_{:02}.{}", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-                                base::hex_encode(base::random_bytes(5)));
+  std::string set = fmt::format("..{:04}_{:02}_{:02}_{:02}_{:02}_{:02}.{}", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
+                                tm.tm_min, tm.tm_sec, base::hex_encode(base::random_bytes(5)));
   std::string set_path = directory + "/" + set;
   if (::mkdir(set_path.c_str(), 0755) != 0) return base::errno_error("mkdir " + set_path);
   own(set_path);

@@ -14,6 +14,7 @@ namespace agent {
 
 // Makes the directory hold exactly these files. True when something changed. With fs_group, files and directories get this group,
 // which may read (and write, unless read_only) them.
-base::Result<bool> write_atomic_directory(const std::string& directory, const Payload& payload, std::optional<uint32_t> fs_group = std::nullopt);
+base::Result<bool> write_atomic_directory(const std::string& directory, const Payload& payload,
+                                          std::optional<uint32_t> fs_group = std::nullopt);
 
 }  // namespace agent

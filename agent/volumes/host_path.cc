@@ -22,7 +22,9 @@ base::Result<> check_host_path(const std::string& path, const std::string& type)
   struct stat s;
   bool there = ::stat(path.c_str(), &s) == 0;
   if (!there && errno != ENOENT && errno != ENOTDIR) return base::errno_error("stat " + path);
-  auto wrong = [&](std::string_view what) { return base::fail(500, "FailedMount", fmt::format("hostPath type check failed: {} is not a {}", path, what)); };
+  auto wrong = [&](std::string_view what) {
+    return base::fail(500, "FailedMount", fmt::format("hostPath type check failed: {} is not a {}", path, what));
+  };
   if (type.empty() || type == "DirectoryOrCreate") {
     if (!there) return base::make_dirs(path, 0755);
     if (!type.empty() && !S_ISDIR(s.st_mode)) return wrong("directory");

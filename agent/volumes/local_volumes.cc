@@ -16,7 +16,9 @@ constexpr const char* finalizer = "appliance.dev/local-path";
 bool has(const std::vector<std::string>& list, std::string_view name) { return std::find(list.begin(), list.end(), name) != list.end(); }
 }  // namespace
 
-std::string storage_directory(const std::string& data_dir) { return std::filesystem::absolute(data_dir).lexically_normal().string() + "/storage"; }
+std::string storage_directory(const std::string& data_dir) {
+  return std::filesystem::absolute(data_dir).lexically_normal().string() + "/storage";
+}
 
 bool is_local_volume(const std::string& directory, const std::string& path) {
   if (!path.starts_with(directory + "/")) return false;
@@ -59,7 +61,8 @@ base::Task<base::Result<std::optional<base::Duration>>> LocalVolumes::reconcile(
   base::json::array rest;
   for (const auto& f : v->metadata.finalizers)
     if (f != finalizer) rest.emplace_back(f);
-  base::json::object body{{"metadata", base::json::object{{"resourceVersion", v->metadata.resourceVersion}, {"finalizers", std::move(rest)}}}};
+  base::json::object body{
+      {"metadata", base::json::object{{"resourceVersion", v->metadata.resourceVersion}, {"finalizers", std::move(rest)}}}};
   auto r = co_await api::patch<api::core::PersistentVolume>(client_, key, api::PatchType::merge, base::to_text(body));
   if (!r && !base::is_not_found(r.error())) co_return std::unexpected(std::move(r).error());
   co_return std::nullopt;

@@ -70,8 +70,8 @@ struct Objects::State : std::enable_shared_from_this<Objects::State> {
     return watch(key_of<T>(ns, name), ns, name, fill, std::move(changed));
   }
 
-  Handle watch(std::string key, const std::string& ns, const std::string& name, void (*fill)(State&, Watched*, const std::string&, const std::string&),
-               std::function<void()> changed) {
+  Handle watch(std::string key, const std::string& ns, const std::string& name,
+               void (*fill)(State&, Watched*, const std::string&, const std::string&), std::function<void()> changed) {
     std::shared_ptr<Watched> w;
     {
       std::scoped_lock lock(mutex);

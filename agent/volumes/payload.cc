@@ -17,8 +17,8 @@ bool is_volume_path(const std::string& path) {
   return true;
 }
 
-Result<> add_keys(Payload& to, const std::map<std::string, std::string>& data, const std::vector<api::core::KeyToPath>& items, uint32_t mode, bool optional,
-                  const std::string& what) {
+Result<> add_keys(Payload& to, const std::map<std::string, std::string>& data, const std::vector<api::core::KeyToPath>& items,
+                  uint32_t mode, bool optional, const std::string& what) {
   if (items.empty()) {
     for (const auto& [key, value] : data) {
       if (is_volume_path(key)) to[key] = {value, mode, {}};
@@ -39,7 +39,8 @@ Result<> add_keys(Payload& to, const std::map<std::string, std::string>& data, c
 
 Result<> add_downward(Payload& to, const std::vector<api::core::DownwardAPIVolumeFile>& items, uint32_t mode, const PodFacts& facts) {
   for (const auto& item : items) {
-    if (!is_volume_path(item.path)) return base::fail(400, "FailedMount", fmt::format("invalid path {} in a downwardAPI volume", item.path));
+    if (!is_volume_path(item.path))
+      return base::fail(400, "FailedMount", fmt::format("invalid path {} in a downwardAPI volume", item.path));
     std::string value;
     if (item.fieldRef) {
       TRY(value, downward_field(facts, item.fieldRef->fieldPath));

@@ -26,8 +26,8 @@ using Payload = std::map<std::string, VolumeFile>;
 bool is_volume_path(const std::string& path);
 
 // All keys, or the chosen ones. A chosen key that is missing is an error unless optional.
-Result<> add_keys(Payload& to, const std::map<std::string, std::string>& data, const std::vector<api::core::KeyToPath>& items, uint32_t mode, bool optional,
-                  const std::string& what);
+Result<> add_keys(Payload& to, const std::map<std::string, std::string>& data, const std::vector<api::core::KeyToPath>& items,
+                  uint32_t mode, bool optional, const std::string& what);
 Result<> add_downward(Payload& to, const std::vector<api::core::DownwardAPIVolumeFile>& items, uint32_t mode, const PodFacts& facts);
 
 // data and binaryData together.

@@ -64,7 +64,8 @@ Result<> make_empty_dir(const std::string& path, bool memory, uint64_t size, std
   if (memory && !is_mount_point(path)) {
     std::string options = "mode=0777";
     if (size) options += fmt::format(",size={}", size);
-    if (::mount("tmpfs", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) != 0) return base::errno_error("mount tmpfs on " + path);
+    if (::mount("tmpfs", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) != 0)
+      return base::errno_error("mount tmpfs on " + path);
   }
   if (group && ::chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0) return base::errno_error("chown " + path);
   if (::chmod(path.c_str(), group ? 02777 : 0777) != 0) return base::errno_error("chmod " + path);
@@ -81,11 +82,14 @@ std::string unsupported_kind(const api::core::Volume& v) {
   return "of that type";
 }
 
-bool from_api(const api::core::Volume& v) { return v.configMap || v.secret || v.projected || v.downwardAPI || v.persistentVolumeClaim || v.ephemeral; }
+bool from_api(const api::core::Volume& v) {
+  return v.configMap || v.secret || v.projected || v.downwardAPI || v.persistentVolumeClaim || v.ephemeral;
+}
 
 }  // namespace
 
-PodVolumes::PodVolumes(api::Client& client, Objects& objects, VolumeSettings settings) : client_(client), objects_(objects), settings_(std::move(settings)) {}
+PodVolumes::PodVolumes(api::Client& client, Objects& objects, VolumeSettings settings)
+    : client_(client), objects_(objects), settings_(std::move(settings)) {}
 
 Task<Result<>> PodVolumes::setup_local(PodPtr pod) {
   auto group = fs_group(*pod);
@@ -97,17 +101,19 @@ Task<Result<>> PodVolumes::setup_local(PodPtr pod) {
       paths_[v.name] = v.hostPath->path;
     } else if (v.emptyDir) {
       bool memory = v.emptyDir->medium == "Memory";
-      if (!memory && !v.emptyDir->medium.empty()) co_return mount_error(v.name, fmt::format("unknown storage medium \"{}\"", v.emptyDir->medium));
+      if (!memory && !v.emptyDir->medium.empty())
+        co_return mount_error(v.name, fmt::format("unknown storage medium \"{}\"", v.emptyDir->medium));
       uint64_t size = 0;
-      if (!v.emptyDir->sizeLimit.empty()) size = static_cast<uint64_t>(std::max<int64_t>(api::Quantity::of(v.emptyDir->sizeLimit).value(), 0));
+      if (!v.emptyDir->sizeLimit.empty())
+        size = static_cast<uint64_t>(std::max<int64_t>(api::Quantity::of(v.emptyDir->sizeLimit).value(), 0));
       std::string path = settings_.pod_dir + "/volumes/empty-dir~" + v.name;
       auto r = co_await base::offload([path, memory, size, group] { return make_empty_dir(path, memory, size, group); });
       if (!r) co_return mount_error(v.name, r.error().message);
       paths_[v.name] = path;
     } else {
       bool nothing = !(v.csi || v.nfs || v.iscsi || v.fc || v.gitRepo || v.cephfs || v.rbd || v.cinder || v.glusterfs || v.azureDisk ||
-                       v.azureFile || v.awsElasticBlockStore || v.gcePersistentDisk || v.vsphereVolume || v.portworxVolume || v.quobyte || v.scaleIO ||
-                       v.storageos || v.flexVolume || v.flocker || v.photonPersistentDisk);
+                       v.azureFile || v.awsElasticBlockStore || v.gcePersistentDisk || v.vsphereVolume || v.portworxVolume || v.quobyte ||
+                       v.scaleIO || v.storageos || v.flexVolume || v.flocker || v.photonPersistentDisk);
       if (!nothing) co_return mount_error(v.name, fmt::format("volumes {} are not supported by this node", unsupported_kind(v)));
       // A volume without a source is an emptyDir.
       std::string path = settings_.pod_dir + "/volumes/empty-dir~" + v.name;
@@ -156,7 +162,8 @@ Task<Result<>> PodVolumes::fill(const api::core::Volume& v, PodPtr pod, PodFacts
   } else if (v.projected) {
     uint32_t mode = static_cast<uint32_t>(v.projected->defaultMode.value_or(kDefaultMode));
     for (const auto& s : v.projected->sources) {
-      if (s.configMap) r = co_await add_config_map(payload, pod, s.configMap->name, s.configMap->items, mode, s.configMap->optional.value_or(false));
+      if (s.configMap)
+        r = co_await add_config_map(payload, pod, s.configMap->name, s.configMap->items, mode, s.configMap->optional.value_or(false));
       if (r && s.secret) r = co_await add_secret(payload, pod, s.secret->name, s.secret->items, mode, s.secret->optional.value_or(false));
       if (r && s.downwardAPI) r = add_downward(payload, s.downwardAPI->items, mode, facts);
       if (r && s.serviceAccountToken) r = co_await add_token(payload, pod, v.name, *s.serviceAccountToken, mode);
@@ -167,14 +174,16 @@ Task<Result<>> PodVolumes::fill(const api::core::Volume& v, PodPtr pod, PodFacts
   }
   if (!r) co_return r;
   std::string path = settings_.memory_dir + "/" + v.name;
-  auto written = co_await base::offload([path, group = fs_group(*pod), payload = std::move(payload)] { return write_atomic_directory(path, payload, group); });
+  auto written = co_await base::offload(
+      [path, group = fs_group(*pod), payload = std::move(payload)] { return write_atomic_directory(path, payload, group); });
   if (!written) co_return std::unexpected(std::move(written).error());
   paths_[v.name] = path;
   read_only_.insert(v.name);
   co_return Result<>{};
 }
 
-Task<Result<>> PodVolumes::add_config_map(Payload& to, PodPtr pod, std::string name, std::vector<api::core::KeyToPath> items, uint32_t mode, bool optional) {
+Task<Result<>> PodVolumes::add_config_map(Payload& to, PodPtr pod, std::string name, std::vector<api::core::KeyToPath> items, uint32_t mode,
+                                          bool optional) {
   auto o = co_await objects_.config_map(pod->metadata.namespace_, name);
   if (!o) {
     if (optional && base::is_not_found(o.error())) co_return Result<>{};
@@ -184,7 +193,8 @@ Task<Result<>> PodVolumes::add_config_map(Payload& to, PodPtr pod, std::string n
   co_return add_keys(to, config_map_data(**o), items, mode, optional, "configmap " + name);
 }
 
-Task<Result<>> PodVolumes::add_secret(Payload& to, PodPtr pod, std::string name, std::vector<api::core::KeyToPath> items, uint32_t mode, bool optional) {
+Task<Result<>> PodVolumes::add_secret(Payload& to, PodPtr pod, std::string name, std::vector<api::core::KeyToPath> items, uint32_t mode,
+                                      bool optional) {
   auto o = co_await objects_.secret(pod->metadata.namespace_, name);
   if (!o) {
     if (optional && base::is_not_found(o.error())) co_return Result<>{};
@@ -194,7 +204,8 @@ Task<Result<>> PodVolumes::add_secret(Payload& to, PodPtr pod, std::string name,
   co_return add_keys(to, (*o)->data, items, mode, optional, "secret " + name);
 }
 
-Task<Result<>> PodVolumes::add_token(Payload& to, PodPtr pod, std::string volume, api::core::ServiceAccountTokenProjection source, uint32_t mode) {
+Task<Result<>> PodVolumes::add_token(Payload& to, PodPtr pod, std::string volume, api::core::ServiceAccountTokenProjection source,
+                                     uint32_t mode) {
   if (!is_volume_path(source.path)) co_return base::bad_request("invalid path " + source.path);
   Token& token = tokens_[volume + "/" + source.path];
   auto now = base::Clock::now();
@@ -211,8 +222,8 @@ Task<Result<>> PodVolumes::add_token(Payload& to, PodPtr pod, std::string volume
     api::WriteOptions options;
     options.subresource = "token";
     std::string account = pod->spec.serviceAccountName.empty() ? "default" : pod->spec.serviceAccountName;
-    auto answer = co_await client_.create(api::Resource{"", "v1", "serviceaccounts"}, api::ObjectKey{pod->metadata.namespace_, account}, api::encode(request),
-                                          std::move(options));
+    auto answer = co_await client_.create(api::Resource{"", "v1", "serviceaccounts"}, api::ObjectKey{pod->metadata.namespace_, account},
+                                          api::encode(request), std::move(options));
     if (!answer) {
       // An old token goes on working until it expires; try again soon.
       if (token.text.empty()) co_return base::fail(500, "FailedMount", fmt::format("failed to fetch token: {}", answer.error().message));
@@ -248,7 +259,8 @@ Task<Result<>> PodVolumes::add_trust_bundle(Payload& to, api::core::ClusterTrust
   std::set<std::string> certificates;
   bool any = false;
   for (const auto& b : all) {
-    bool wanted = source.name.empty() ? b->spec.signerName == source.signerName && source.labelSelector && api::selects(*source.labelSelector, b->metadata.labels)
+    bool wanted = source.name.empty() ? b->spec.signerName == source.signerName && source.labelSelector &&
+                                            api::selects(*source.labelSelector, b->metadata.labels)
                                       : b->metadata.name == source.name;
     if (!wanted) continue;
     any = true;
@@ -263,7 +275,8 @@ Task<Result<>> PodVolumes::add_trust_bundle(Payload& to, api::core::ClusterTrust
   }
   if (!any && !source.optional.value_or(false)) {
     if (!source.name.empty()) co_return base::not_found("clustertrustbundles.certificates.k8s.io", source.name);
-    co_return base::fail(500, "FailedMount", fmt::format("no ClusterTrustBundle of signer \"{}\" matches the labelSelector", source.signerName));
+    co_return base::fail(500, "FailedMount",
+                         fmt::format("no ClusterTrustBundle of signer \"{}\" matches the labelSelector", source.signerName));
   }
   std::string content;
   for (const std::string& c : certificates) content += c;
@@ -279,9 +292,12 @@ Task<Result<>> PodVolumes::find_claim(const api::core::Volume& v, PodPtr pod) {
   if (v.ephemeral) {
     const auto& owners = claim->metadata.ownerReferences;
     if (std::none_of(owners.begin(), owners.end(), [&](const auto& o) { return o.uid == pod->metadata.uid; }))
-      co_return base::fail(500, "FailedMount", fmt::format("PVC {}/{} was not created for pod {} (pod is not owner)", pod->metadata.namespace_, name, pod->metadata.name));
+      co_return base::fail(
+          500, "FailedMount",
+          fmt::format("PVC {}/{} was not created for pod {} (pod is not owner)", pod->metadata.namespace_, name, pod->metadata.name));
   }
-  if (claim->spec.volumeName.empty()) co_return base::fail(500, "FailedMount", fmt::format("persistentvolumeclaim \"{}\" is not bound yet", name));
+  if (claim->spec.volumeName.empty())
+    co_return base::fail(500, "FailedMount", fmt::format("persistentvolumeclaim \"{}\" is not bound yet", name));
   auto volume = co_await api::get<api::core::PersistentVolume>(client_, api::ObjectKey{{}, claim->spec.volumeName});
   if (!volume) co_return std::unexpected(std::move(volume).error());
   std::string path, type;
@@ -292,7 +308,9 @@ Task<Result<>> PodVolumes::find_claim(const api::core::Volume& v, PodPtr pod) {
     path = volume->spec.local->path;
     type = "Directory";
   } else {
-    co_return base::fail(500, "FailedMount", fmt::format("persistentvolume \"{}\" is neither hostPath nor local: not supported by this node", claim->spec.volumeName));
+    co_return base::fail(
+        500, "FailedMount",
+        fmt::format("persistentvolume \"{}\" is neither hostPath nor local: not supported by this node", claim->spec.volumeName));
   }
   const std::string storage = settings_.storage_dir;
   auto r = co_await base::offload([path, type, storage]() -> Result<> {
@@ -329,12 +347,14 @@ void PodVolumes::watch(const PodPtr& pod, std::function<void()> changed) {
   if (bundles) watches_.push_back(objects_.watch_trust_bundles(changed));
 }
 
-Result<std::vector<runtime::Mount>> PodVolumes::mounts(const api::core::Pod& pod, const api::core::Container& container, const Variables& environment) const {
+Result<std::vector<runtime::Mount>> PodVolumes::mounts(const api::core::Pod& pod, const api::core::Container& container,
+                                                       const Variables& environment) const {
   std::vector<runtime::Mount> out;
   for (const auto& m : container.volumeMounts) {
     auto it = paths_.find(m.name);
     if (it == paths_.end()) {
-      return base::fail(400, "CreateContainerConfigError", fmt::format("cannot find volume \"{}\" to mount into container \"{}\"", m.name, container.name));
+      return base::fail(400, "CreateContainerConfigError",
+                        fmt::format("cannot find volume \"{}\" to mount into container \"{}\"", m.name, container.name));
     }
     runtime::Mount mount;
     mount.source = it->second;
@@ -343,10 +363,12 @@ Result<std::vector<runtime::Mount>> PodVolumes::mounts(const api::core::Pod& pod
     if (!m.subPathExpr.empty()) {
       TRY(mount.sub_path, expand_strictly(m.subPathExpr, environment));
     }
-    if (mount.sub_path.starts_with('/')) return base::fail(400, "CreateContainerConfigError", fmt::format("error SubPath `{}` must not be an absolute path", mount.sub_path));
+    if (mount.sub_path.starts_with('/'))
+      return base::fail(400, "CreateContainerConfigError", fmt::format("error SubPath `{}` must not be an absolute path", mount.sub_path));
     // Before the runtime sees it: a mistake of the configuration, which waits to be mended.
     if (("/" + mount.sub_path + "/").find("/../") != std::string::npos)
-      return base::fail(400, "CreateContainerConfigError", fmt::format("unable to provision SubPath `{}`: must not contain '..'", mount.sub_path));
+      return base::fail(400, "CreateContainerConfigError",
+                        fmt::format("unable to provision SubPath `{}`: must not contain '..'", mount.sub_path));
     mount.read_only = m.readOnly.value_or(false) || read_only_.contains(m.name);
     mount.recursive_read_only = mount.read_only && m.recursiveReadOnly == "Enabled";
     if (m.mountPropagation == "HostToContainer") mount.propagation = runtime::Propagation::host_to_container;

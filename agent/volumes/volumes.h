@@ -45,7 +45,8 @@ class PodVolumes {
   std::optional<base::TimePoint> refresh_at() const { return refresh_at_; }
 
   // The mounts of a container, in order. subPathExpr is expanded with its environment.
-  Result<std::vector<runtime::Mount>> mounts(const api::core::Pod& pod, const api::core::Container& container, const Variables& environment) const;
+  Result<std::vector<runtime::Mount>> mounts(const api::core::Pod& pod, const api::core::Container& container,
+                                             const Variables& environment) const;
 
   // Unmounts and removes everything. Safe to repeat, and without a setup before.
   static Task<Result<>> remove(VolumeSettings settings);
@@ -56,8 +57,10 @@ class PodVolumes {
     base::TimePoint renew_at;
   };
   Task<Result<>> fill(const api::core::Volume& volume, PodPtr pod, PodFacts facts);
-  Task<Result<>> add_config_map(Payload& to, PodPtr pod, std::string name, std::vector<api::core::KeyToPath> items, uint32_t mode, bool optional);
-  Task<Result<>> add_secret(Payload& to, PodPtr pod, std::string name, std::vector<api::core::KeyToPath> items, uint32_t mode, bool optional);
+  Task<Result<>> add_config_map(Payload& to, PodPtr pod, std::string name, std::vector<api::core::KeyToPath> items, uint32_t mode,
+                                bool optional);
+  Task<Result<>> add_secret(Payload& to, PodPtr pod, std::string name, std::vector<api::core::KeyToPath> items, uint32_t mode,
+                            bool optional);
   Task<Result<>> add_token(Payload& to, PodPtr pod, std::string volume, api::core::ServiceAccountTokenProjection source, uint32_t mode);
   Task<Result<>> add_trust_bundle(Payload& to, api::core::ClusterTrustBundleProjection source, uint32_t mode);
   Task<Result<>> find_claim(const api::core::Volume& volume, PodPtr pod);  // of ephemeral volumes too

@@ -48,7 +48,9 @@ std::string_view Descriptions::field(const Type& t, const Field& f) const {
   if (std::string_view own = find(fmt::format("{}.{}", t.name, f.name)); !own.empty()) return own;
   if (!f.doc.empty()) return f.doc;
   if (std::string_view common = find(fmt::format("*.{}", f.name)); !common.empty()) return common;
-  return f.type->form == Form::object ? type(*f.type) : f.type->element && f.type->element->form == Form::object ? type(*f.type->element) : std::string_view();
+  return f.type->form == Form::object                               ? type(*f.type)
+         : f.type->element && f.type->element->form == Form::object ? type(*f.type->element)
+                                                                    : std::string_view();
 }
 
 }  // namespace api::openapi

@@ -166,7 +166,8 @@ std::string proto_schema(const object& o) {
 }
 
 std::string proto_path_item(const object& item) {
-  static constexpr std::pair<std::string_view, uint32_t> verbs[] = {{"get", 2}, {"put", 3}, {"post", 4}, {"delete", 5}, {"options", 6}, {"head", 7}, {"patch", 8}};
+  static constexpr std::pair<std::string_view, uint32_t> verbs[] = {{"get", 2},     {"put", 3},  {"post", 4}, {"delete", 5},
+                                                                    {"options", 6}, {"head", 7}, {"patch", 8}};
   std::string out;
   for (auto [verb, number] : verbs) {
     if (const value* v = item.if_contains(verb); v && v->is_object()) wire::bytes(out, number, operation(v->get_object()));

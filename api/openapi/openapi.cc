@@ -43,7 +43,10 @@ object custom_list(Dialect d, const CustomKind& c) {
   properties["metadata"] = object{{"$ref", prefix + definition_name(Schema::list_meta())}};
   properties["items"] = object{{"type", "array"}, {"items", object{{"$ref", prefix + definition_name(c)}}}};
   object gvk{{"group", c.kind.group}, {"kind", c.kind.list_kind}, {"version", c.kind.version}};
-  return {{"type", "object"}, {"required", array{"items"}}, {"properties", std::move(properties)}, {"x-kubernetes-group-version-kind", array{std::move(gvk)}}};
+  return {{"type", "object"},
+          {"required", array{"items"}},
+          {"properties", std::move(properties)},
+          {"x-kubernetes-group-version-kind", array{std::move(gvk)}}};
 }
 
 template <class F>
@@ -165,7 +168,8 @@ class GroupDocument {
   GroupDocument(const OpenApiInput& in, std::string_view path) : in_(in), path_(path) {
     for (const Kind& k : Schema::builtin().kinds()) {
       bool shared = k.type->package.ends_with(".meta.v1");
-      if (k.group.empty() && shared ? (k.kind != "Status" && k.kind != "DeleteOptions" && k.kind != "WatchEvent") : group_path(k) != path) continue;
+      if (k.group.empty() && shared ? (k.kind != "Status" && k.kind != "DeleteOptions" && k.kind != "WatchEvent") : group_path(k) != path)
+        continue;
       known_ |= !shared && !k.plural.empty();
       reachable(*k.type, types_);
       for (const Kind* about : subresource_kinds(k)) reachable(*about->type, types_);

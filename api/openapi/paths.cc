@@ -144,7 +144,8 @@ class Operations {
 
   // "CoreV1": keeps operation ids apart.
   std::string id_part() const {
-    std::string_view label = kind_.group.empty() ? std::string_view("core") : std::string_view(kind_.group).substr(0, kind_.group.find('.'));
+    std::string_view label =
+        kind_.group.empty() ? std::string_view("core") : std::string_view(kind_.group).substr(0, kind_.group.find('.'));
     std::string out(label), version = kind_.version;
     out[0] = static_cast<char>(out[0] - 32);
     version[0] = static_cast<char>(version[0] - 32);

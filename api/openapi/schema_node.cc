@@ -113,14 +113,17 @@ void to_v2(value& v) {
 }  // namespace
 
 std::vector<std::pair<std::string, object>> scalar_definitions(Dialect d) {
-  static constexpr std::string_view quantity = "A number with a unit: 500m, 64Mi, 1.5.", either = "A number or a string, such as a port's number or name.";
+  static constexpr std::string_view quantity = "A number with a unit: 500m, 64Mi, 1.5.",
+                                    either = "A number or a string, such as a port's number or name.";
   if (d == Dialect::v2) {
     return {{kQuantity, {{"description", sv(quantity)}, {"type", "string"}}},
             {kIntOrString, {{"description", sv(either)}, {"type", "string"}, {"format", "int-or-string"}}}};
   }
   return {{kQuantity, {{"description", sv(quantity)}, {"oneOf", array{object{{"type", "string"}}, object{{"type", "number"}}}}}},
           {kIntOrString,
-           {{"description", sv(either)}, {"format", "int-or-string"}, {"oneOf", array{object{{"type", "integer"}}, object{{"type", "string"}}}}}}};
+           {{"description", sv(either)},
+            {"format", "int-or-string"},
+            {"oneOf", array{object{{"type", "integer"}}, object{{"type", "string"}}}}}}};
 }
 
 std::string definition_name(const Type& t) { return fmt::format("{}.{}", t.package, t.name); }
@@ -142,7 +145,8 @@ std::string group_path(const Kind& k) { return k.group.empty() ? "api/" + k.vers
 object definition(Dialect d, const Descriptions& descriptions, const Type& t, const std::vector<const Kind*>& kinds) {
   object out;
   if (std::string_view text = descriptions.type(t); !text.empty()) out["description"] = sv(text);
-  else if (kinds.size() == 1 && t.name.ends_with("List")) out["description"] = fmt::format("A list of {} objects.", t.name.substr(0, t.name.size() - 4));
+  else if (kinds.size() == 1 && t.name.ends_with("List"))
+    out["description"] = fmt::format("A list of {} objects.", t.name.substr(0, t.name.size() - 4));
   out["type"] = "object";
   object properties;
   array required;

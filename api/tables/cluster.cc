@@ -60,7 +60,8 @@ void volume_attachment_cells(Row& row) {
 void csi_driver_cells(Row& row) {
   auto flag = [&](std::string_view path) { return base::get_bool(row.object, path) ? "true" : "false"; };
   std::vector<std::string> modes;
-  for (const json::value& m : row.list("spec.volumeLifecycleModes")) modes.emplace_back(m.is_string() ? std::string_view(m.get_string()) : "");
+  for (const json::value& m : row.list("spec.volumeLifecycleModes"))
+    modes.emplace_back(m.is_string() ? std::string_view(m.get_string()) : "");
   row.add_field("metadata.name");
   row.add(flag("spec.attachRequired"));
   row.add(flag("spec.podInfoOnMount"));
@@ -126,7 +127,8 @@ void certificate_request_cells(Row& row) {
 
 void api_service_cells(Row& row) {
   std::string service = "Local", available = "Unknown";
-  if (base::find(row.object, "spec.service")) service = fmt::format("{}/{}", row.text("spec.service.namespace"), row.text("spec.service.name"));
+  if (base::find(row.object, "spec.service"))
+    service = fmt::format("{}/{}", row.text("spec.service.namespace"), row.text("spec.service.name"));
   for (const json::value& c : row.list("status.conditions")) {
     if (base::get_string(c, "type") != "Available") continue;
     available = base::get_string(c, "status");
@@ -146,9 +148,11 @@ void webhook_cells(Row& row) {
 
 void admission_policy_cells(Row& row) {
   row.add_field("metadata.name");
-  row.add(static_cast<int64_t>((base::find(row.object, "spec.mutations") ? row.list("spec.mutations") : row.list("spec.validations")).size()));
+  row.add(
+      static_cast<int64_t>((base::find(row.object, "spec.mutations") ? row.list("spec.mutations") : row.list("spec.validations")).size()));
   std::string parameters = "<unset>";
-  if (base::find(row.object, "spec.paramKind")) parameters = fmt::format("{}/{}", row.text("spec.paramKind.apiVersion"), row.text("spec.paramKind.kind"));
+  if (base::find(row.object, "spec.paramKind"))
+    parameters = fmt::format("{}/{}", row.text("spec.paramKind.apiVersion"), row.text("spec.paramKind.kind"));
   row.add(parameters);
   row.add_age();
 }
@@ -236,11 +240,13 @@ constexpr ColumnInfo kAttachment[] = {{"Name", 0, "string", "name"}, {"Attacher"
 constexpr ColumnInfo kCsiDriver[] = {{"Name", 0, "string", "name"}, {"AttachRequired"}, {"PodInfoOnMount"}, {"StorageCapacity"},
                                      {"TokenRequests"}, {"RequiresRepublish"}, {"Modes"}, {"Age"}};
 constexpr ColumnInfo kCsiNode[] = {{"Name", 0, "string", "name"}, {"Drivers", 0, "integer"}, {"Age"}};
-constexpr ColumnInfo kPriorityClass[] = {{"Name", 0, "string", "name"}, {"Value", 0, "integer"}, {"Global-Default"}, {"Age"}, {"PreemptionPolicy"}};
+constexpr ColumnInfo kPriorityClass[] = {
+    {"Name", 0, "string", "name"}, {"Value", 0, "integer"}, {"Global-Default"}, {"Age"}, {"PreemptionPolicy"}};
 constexpr ColumnInfo kRuntimeClass[] = {{"Name", 0, "string", "name"}, {"Handler"}, {"Age"}};
 constexpr ColumnInfo kLease[] = {{"Name", 0, "string", "name"}, {"Holder"}, {"Age"}};
 constexpr ColumnInfo kTrustBundle[] = {{"Name", 0, "string", "name"}, {"SignerName"}};
-constexpr ColumnInfo kRequest[] = {{"Name", 0, "string", "name"}, {"Age"}, {"SignerName"}, {"Requestor"}, {"RequestedDuration"}, {"Condition"}};
+constexpr ColumnInfo kRequest[] = {{"Name", 0, "string", "name"}, {"Age"},      {"SignerName"}, {"Requestor"},
+                                   {"RequestedDuration"},         {"Condition"}};
 constexpr ColumnInfo kApiService[] = {{"Name", 0, "string", "name"}, {"Service"}, {"Available"}, {"Age"}};
 constexpr ColumnInfo kWebhook[] = {{"Name", 0, "string", "name"}, {"Webhooks", 0, "integer"}, {"Age"}};
 constexpr ColumnInfo kPolicy[] = {{"Name", 0, "string", "name"}, {"Validations", 0, "integer"}, {"ParamKind"}, {"Age"}};

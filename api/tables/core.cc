@@ -55,7 +55,8 @@ void event_cells(Row& row) {
   std::string_view first = row.text(core ? "firstTimestamp" : "deprecatedFirstTimestamp", micro);
   std::string_view last = row.text("series.lastObservedTime", row.text(core ? "lastTimestamp" : "deprecatedLastTimestamp", first));
   int64_t count = row.number("series.count", row.number(core ? "count" : "deprecatedCount", 1));
-  std::string source(row.text(core ? "source.component" : "deprecatedSource.component", row.text(core ? "reportingComponent" : "reportingController")));
+  std::string source(
+      row.text(core ? "source.component" : "deprecatedSource.component", row.text(core ? "reportingComponent" : "reportingController")));
   if (std::string_view host = row.text(core ? "source.host" : "deprecatedSource.host"); !host.empty()) source += fmt::format(", {}", host);
   std::string message(row.text(core ? "message" : "note"));
   while (!message.empty() && (message.back() == '\n' || message.back() == ' ')) message.pop_back();
@@ -146,8 +147,9 @@ void resource_quota_cells(Row& row) {
   const json::object& used = row.map("status.used");
   for (const auto& [key, hard] : row.map("status.hard")) {
     const json::value* have = used.if_contains(key);
-    std::string text = fmt::format("{}: {}/{}", std::string_view(key), have && have->is_string() ? std::string_view(have->get_string()) : "0",
-                                   hard.is_string() ? std::string_view(hard.get_string()) : "");
+    std::string text =
+        fmt::format("{}: {}/{}", std::string_view(key), have && have->is_string() ? std::string_view(have->get_string()) : "0",
+                    hard.is_string() ? std::string_view(hard.get_string()) : "");
     (std::string_view(key).starts_with("limits") ? limits : requests).push_back(std::move(text));
   }
   std::sort(requests.begin(), requests.end());

@@ -25,7 +25,8 @@ std::string external_ip(const Row& row) {
   if (type == "ExternalName") return std::string(row.text("spec.externalName"));
   std::vector<std::string> addresses;
   if (type == "LoadBalancer") addresses = balancer_addresses(row);
-  for (const json::value& ip : row.list("spec.externalIPs")) addresses.emplace_back(ip.is_string() ? std::string_view(ip.get_string()) : "");
+  for (const json::value& ip : row.list("spec.externalIPs"))
+    addresses.emplace_back(ip.is_string() ? std::string_view(ip.get_string()) : "");
   if (!addresses.empty()) return joined(addresses, ",");
   return type == "LoadBalancer" ? "<pending>" : "<none>";
 }
@@ -127,7 +128,8 @@ void service_cidr_cells(Row& row) {
   row.add_age();
 }
 
-constexpr ColumnInfo kService[] = {{"Name", 0, "string", "name"}, {"Type"}, {"Cluster-IP"}, {"External-IP"}, {"Port(s)"}, {"Age"}, {"Selector", 1}};
+constexpr ColumnInfo kService[] = {
+    {"Name", 0, "string", "name"}, {"Type"}, {"Cluster-IP"}, {"External-IP"}, {"Port(s)"}, {"Age"}, {"Selector", 1}};
 constexpr ColumnInfo kIngress[] = {{"Name", 0, "string", "name"}, {"Class"}, {"Hosts"}, {"Address"}, {"Ports"}, {"Age"}};
 constexpr ColumnInfo kIngressClass[] = {{"Name", 0, "string", "name"}, {"Controller"}, {"Parameters"}, {"Age"}};
 constexpr ColumnInfo kEndpoints[] = {{"Name", 0, "string", "name"}, {"Endpoints"}, {"Age"}};

@@ -49,7 +49,8 @@ std::string labels_text(const json::object& labels) {
 std::string selector_text(const json::value* selector) {
   if (!selector || !selector->is_object()) return "<none>";
   std::vector<std::string> out;
-  if (const json::object* labels = base::find_object(*selector, "matchLabels"); labels && !labels->empty()) out.push_back(labels_text(*labels));
+  if (const json::object* labels = base::find_object(*selector, "matchLabels"); labels && !labels->empty())
+    out.push_back(labels_text(*labels));
   if (const json::array* expressions = base::find_array(*selector, "matchExpressions")) {
     for (const json::value& e : *expressions) {
       std::string_view key = base::get_string(e, "key"), op = base::get_string(e, "operator");

@@ -122,8 +122,11 @@ void controller_revision_cells(Row& row) {
 
 // One target as "current/target".
 std::string metric_text(const json::value& spec, const json::array& current) {
-  static constexpr std::pair<std::string_view, std::string_view> kinds[] = {
-      {"Resource", "resource"}, {"ContainerResource", "containerResource"}, {"Pods", "pods"}, {"Object", "object"}, {"External", "external"}};
+  static constexpr std::pair<std::string_view, std::string_view> kinds[] = {{"Resource", "resource"},
+                                                                            {"ContainerResource", "containerResource"},
+                                                                            {"Pods", "pods"},
+                                                                            {"Object", "object"},
+                                                                            {"External", "external"}};
   std::string_view type = base::get_string(spec, "type");
   for (auto [name, member] : kinds) {
     if (name != type) continue;
@@ -141,7 +144,8 @@ std::string metric_text(const json::value& spec, const json::array& current) {
         have = base::get_string(c, m + ".current.averageValue", base::get_string(c, m + ".current.value", "<unknown>"));
       }
     }
-    if (!base::find(spec, m + ".target.averageUtilization") && !base::find(spec, m + ".target.value") && type != "Resource") want += " (avg)";
+    if (!base::find(spec, m + ".target.averageUtilization") && !base::find(spec, m + ".target.value") && type != "Resource")
+      want += " (avg)";
     std::string text = fmt::format("{}/{}", have, want);
     return resource.empty() ? text : fmt::format("{}: {}", resource, text);
   }
@@ -154,7 +158,8 @@ void autoscaler_cells(Row& row) {
   std::vector<std::string> targets;
   if (base::find(row.object, "spec.targetCPUUtilizationPercentage")) {
     const json::value* now = base::find(row.object, "status.currentCPUUtilizationPercentage");
-    targets.push_back(fmt::format("cpu: {}/{}%", now ? base::to_text(*now) + "%" : "<unknown>", row.number("spec.targetCPUUtilizationPercentage")));
+    targets.push_back(
+        fmt::format("cpu: {}/{}%", now ? base::to_text(*now) + "%" : "<unknown>", row.number("spec.targetCPUUtilizationPercentage")));
   }
   for (const json::value& m : row.list("spec.metrics")) targets.push_back(metric_text(m, row.list("status.currentMetrics")));
   row.add(targets.empty() ? std::string("<none>") : limited(targets, 2, ", "));
@@ -192,8 +197,8 @@ constexpr ColumnInfo kCronJob[] = {{"Name", 0, "string", "name"}, {"Schedule"}, 
 constexpr ColumnInfo kRevision[] = {{"Name", 0, "string", "name"}, {"Controller"}, {"Revision", 0, "integer"}, {"Age"}};
 constexpr ColumnInfo kAutoscaler[] = {{"Name", 0, "string", "name"}, {"Reference"}, {"Targets"}, {"MinPods"}, {"MaxPods", 0, "integer"},
                                       {"Replicas", 0, "integer"}, {"Age"}};
-constexpr ColumnInfo kBudget[] = {{"Name", 0, "string", "name"}, {"Min Available"}, {"Max Unavailable"}, {"Allowed Disruptions", 0, "integer"},
-                                  {"Age"}};
+constexpr ColumnInfo kBudget[] = {
+    {"Name", 0, "string", "name"}, {"Min Available"}, {"Max Unavailable"}, {"Allowed Disruptions", 0, "integer"}, {"Age"}};
 
 constexpr Printer kPrinters[] = {
     {"apps", "Deployment", kDeployment, deployment_cells},

@@ -30,11 +30,14 @@ void rule(Checker& c, const object& o, const std::string& path) {
     std::string_view r = as_text(resources[i]);
     std::string at = fmt::format("{}.resources[{}]", path, i);
     if (r.empty()) c.required(at);
-    if (r == "*/*" && resources.size() > 1) c.invalid(path + ".resources", value(resources), "if '*/*' is present, must not specify other resources");
+    if (r == "*/*" && resources.size() > 1)
+      c.invalid(path + ".resources", value(resources), "if '*/*' is present, must not specify other resources");
     size_t slash = r.find('/');
     std::string_view name = r.substr(0, slash), sub = slash == std::string_view::npos ? std::string_view() : r.substr(slash + 1);
-    if (!sub.empty() && whole.contains(std::string(name) + "/*")) c.invalid(at, resources[i], fmt::format("if '{}/*' is present, must not specify {}", name, r));
-    if (sub.empty() && name != "*" && whole.contains("*")) c.invalid(at, resources[i], fmt::format("if '*' is present, must not specify resources without subresources"));
+    if (!sub.empty() && whole.contains(std::string(name) + "/*"))
+      c.invalid(at, resources[i], fmt::format("if '{}/*' is present, must not specify {}", name, r));
+    if (sub.empty() && name != "*" && whole.contains("*"))
+      c.invalid(at, resources[i], fmt::format("if '*' is present, must not specify resources without subresources"));
     whole.emplace(r);
   }
 }
@@ -84,17 +87,21 @@ void webhooks(Checker& c, const object*, const object& o) {
     std::string_view name = text(w, "name");
     if (!name.empty()) {
       c.check_text(at + ".name", name, check_dns1123_subdomain(name));
-      if (std::count(name.begin(), name.end(), '.') < 2) c.invalid_text(at + ".name", name, "should be a domain with at least three segments separated by dots");
+      if (std::count(name.begin(), name.end(), '.') < 2)
+        c.invalid_text(at + ".name", name, "should be a domain with at least three segments separated by dots");
       if (!names.insert(name).second) c.duplicate(at + ".name", name);
     }
     std::string_view effects = text(w, "sideEffects");
     if (effects == "Unknown" || effects == "Some") c.unsupported(at + ".sideEffects", effects, {"None", "NoneOnDryRun"});
     const array& versions = list(w, "admissionReviewVersions");
-    bool known = std::any_of(versions.begin(), versions.end(), [](const value& v) { return as_text(v) == "v1" || as_text(v) == "v1beta1"; });
-    if (!versions.empty() && !known) c.invalid(at + ".admissionReviewVersions", value(versions), "must include at least one of v1, v1beta1");
+    bool known =
+        std::any_of(versions.begin(), versions.end(), [](const value& v) { return as_text(v) == "v1" || as_text(v) == "v1beta1"; });
+    if (!versions.empty() && !known)
+      c.invalid(at + ".admissionReviewVersions", value(versions), "must include at least one of v1, v1beta1");
     std::set<std::string_view> seen;
     for (size_t j = 0; j < versions.size(); ++j) {
-      if (!seen.insert(as_text(versions[j])).second) c.invalid(fmt::format("{}.admissionReviewVersions[{}]", at, j), versions[j], "duplicate version");
+      if (!seen.insert(as_text(versions[j])).second)
+        c.invalid(fmt::format("{}.admissionReviewVersions[{}]", at, j), versions[j], "duplicate version");
     }
     check_conditions(c, w, at);
   }
@@ -132,7 +139,8 @@ void validating_policy(Checker& c, const object*, const object& o) {
     const object& v = as_object(validations[i]);
     std::string at = fmt::format("spec.validations[{}]", i);
     std::string_view reason = text(v, "reason"), message = text(v, "message");
-    if (text(v, "expression").find_first_not_of(" \n\t") == std::string_view::npos && !text(v, "expression").empty()) c.required(at + ".expression", "expression is not specified");
+    if (text(v, "expression").find_first_not_of(" \n\t") == std::string_view::npos && !text(v, "expression").empty())
+      c.required(at + ".expression", "expression is not specified");
     if (!reason.empty() && reason != "Unauthorized" && reason != "Forbidden" && reason != "Invalid" && reason != "RequestEntityTooLarge") {
       c.unsupported(at + ".reason", reason, {"Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"});
     }
@@ -157,8 +165,11 @@ void mutating_policy(Checker& c, const object*, const object& o) {
     std::string at = fmt::format("spec.mutations[{}]", i);
     bool json = text(m, "patchType") == "JSONPatch";
     std::string_view wanted = json ? "jsonPatch" : "applyConfiguration", other = json ? "applyConfiguration" : "jsonPatch";
-    if (!has(m, wanted)) c.required(fmt::format("{}.{}", at, wanted), fmt::format("must be specified when patchType is {}", text(m, "patchType")));
-    if (has(m, other)) c.invalid(fmt::format("{}.{}", at, other), *m.if_contains(other), fmt::format("must not be specified when patchType is {}", text(m, "patchType")));
+    if (!has(m, wanted))
+      c.required(fmt::format("{}.{}", at, wanted), fmt::format("must be specified when patchType is {}", text(m, "patchType")));
+    if (has(m, other))
+      c.invalid(fmt::format("{}.{}", at, other), *m.if_contains(other),
+                fmt::format("must not be specified when patchType is {}", text(m, "patchType")));
   }
   if (text(spec, "reinvocationPolicy").empty()) c.required("spec.reinvocationPolicy");
 }
@@ -188,7 +199,9 @@ void validating_binding(Checker& c, const object* before, const object& o) {
     if (!seen.insert(as_text(actions[i])).second) c.duplicate(fmt::format("spec.validationActions[{}]", i), as_text(actions[i]));
   }
   if (seen.contains("Deny") && seen.contains("Warn")) {
-    c.invalid("spec.validationActions", value(actions), "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)");
+    c.invalid("spec.validationActions", value(actions),
+              "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers "
+              "serves no purpose)");
   }
 }
 

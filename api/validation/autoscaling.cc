@@ -29,12 +29,14 @@ void metric_target(Checker& c, const object& o, const std::string& path) {
 void resource_source(Checker& c, const object& o, const std::string& path) {
   const object& target = map(o, "target");
   bool share = has(target, "averageUtilization"), amount = has(target, "averageValue");
-  if (has(o, "target") && !share && !amount) c.required(path + ".target.averageUtilization", "must set either a target raw value or a target utilization");
+  if (has(o, "target") && !share && !amount)
+    c.required(path + ".target.averageUtilization", "must set either a target raw value or a target utilization");
   if (share && amount) c.forbidden(path + ".target.averageValue", "may not set both a target raw value and a target utilization");
 }
 
 void pods_source(Checker& c, const object& o, const std::string& path) {
-  if (text(map(o, "target"), "averageValue").empty()) c.required(path + ".target.averageValue", "must specify a positive target averageValue");
+  if (text(map(o, "target"), "averageValue").empty())
+    c.required(path + ".target.averageValue", "must specify a positive target averageValue");
 }
 
 void object_source(Checker& c, const object& o, const std::string& path) {
@@ -52,11 +54,15 @@ void external_source(Checker& c, const object& o, const std::string& path) {
 }
 
 void metric(Checker& c, const object& o, const std::string& path) {
-  static constexpr std::pair<std::string_view, std::string_view> kinds[] = {
-      {"Object", "object"}, {"Pods", "pods"}, {"Resource", "resource"}, {"ContainerResource", "containerResource"}, {"External", "external"}};
+  static constexpr std::pair<std::string_view, std::string_view> kinds[] = {{"Object", "object"},
+                                                                            {"Pods", "pods"},
+                                                                            {"Resource", "resource"},
+                                                                            {"ContainerResource", "containerResource"},
+                                                                            {"External", "external"}};
   std::string_view type = text(o, "type");
   for (auto [name, member] : kinds) {
-    if (name == type && !has(o, member)) c.required(fmt::format("{}.{}", path, member), "must populate information for the given metric source");
+    if (name == type && !has(o, member))
+      c.required(fmt::format("{}.{}", path, member), "must populate information for the given metric source");
     if (name != type && has(o, member)) c.forbidden(fmt::format("{}.{}", path, member), "must populate the given metric source only");
   }
 }
@@ -68,7 +74,8 @@ void scaling_rules(Checker& c, const object& o, const std::string& path) {
   }
   if (list(o, "policies").empty()) c.required(path + ".policies", "must specify at least one Policy");
   std::string_view tolerance = text(o, "tolerance");
-  if (!tolerance.empty() && Quantity::of(tolerance).sign() < 0) c.invalid_text(path + ".tolerance", tolerance, "must be greater than or equal to 0");
+  if (!tolerance.empty() && Quantity::of(tolerance).sign() < 0)
+    c.invalid_text(path + ".tolerance", tolerance, "must be greater than or equal to 0");
 }
 
 void scaling_policy(Checker& c, const object& o, const std::string& path) {
@@ -103,7 +110,8 @@ constexpr TypeRule type_rules[] = {
     {"autoscaling.v2.MetricSpec", metric},                     {"autoscaling.v2.HPAScalingRules", scaling_rules},
     {"autoscaling.v2.HPAScalingPolicy", scaling_policy},
 };
-constexpr KindRule kind_rules[] = {{"autoscaling", "HorizontalPodAutoscaler", autoscaler}, {"policy", "PodDisruptionBudget", disruption_budget}};
+constexpr KindRule kind_rules[] = {{"autoscaling", "HorizontalPodAutoscaler", autoscaler},
+                                   {"policy", "PodDisruptionBudget", disruption_budget}};
 
 }  // namespace
 

@@ -26,7 +26,8 @@ void Checker::unsupported(std::string path, std::string_view bad, std::vector<st
   std::sort(supported.begin(), supported.end());
   std::string known;
   for (std::string_view s : supported) known += (known.empty() ? "" : ", ") + shown(s);
-  causes.push_back({"FieldValueNotSupported", fmt::format("Unsupported value: {}: supported values: {}", shown(bad), known), std::move(path)});
+  causes.push_back(
+      {"FieldValueNotSupported", fmt::format("Unsupported value: {}: supported values: {}", shown(bad), known), std::move(path)});
 }
 void Checker::duplicate(std::string path, std::string_view bad) {
   causes.push_back({"FieldValueDuplicate", fmt::format("Duplicate value: {}", shown(bad)), std::move(path)});
@@ -64,7 +65,8 @@ void Checker::port(const std::string& path, int64_t number) {
   if (std::string e = check_port(number); !e.empty()) invalid(path, value(number), e);
 }
 
-void Checker::immutable(const object& before, const object& after, std::string_view name, const std::string& path, std::string_view detail) {
+void Checker::immutable(const object& before, const object& after, std::string_view name, const std::string& path,
+                        std::string_view detail) {
   static const value none;
   const value* a = after.if_contains(name);
   if (!same(before, after, name)) invalid(path, a ? *a : none, detail);

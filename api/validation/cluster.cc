@@ -14,11 +14,15 @@ void priority_class(Checker& c, const object* before, const object& o) {
   int64_t v = number(o, "value");
   if (name.starts_with("system-")) {
     int64_t fixed = name == "system-node-critical" ? 2000001000 : name == "system-cluster-critical" ? 2000000000 : 0;
-    std::string_view wrong = fixed == 0 ? std::string_view() : v != fixed ? "value" : flag(o, "globalDefault") ? "globalDefault" : std::string_view();
+    std::string_view wrong = fixed == 0                 ? std::string_view()
+                             : v != fixed               ? "value"
+                             : flag(o, "globalDefault") ? "globalDefault"
+                                                        : std::string_view();
     if (fixed == 0 || !wrong.empty()) {
       c.forbidden("metadata.name", fmt::format("priority class names with 'system-' prefix are reserved for system use only. error: {}",
                                                fixed == 0 ? fmt::format("{} is not a known system priority class", name)
-                                                          : fmt::format("{} of {} PriorityClass must be {}", wrong, name, wrong == "value" ? std::to_string(fixed) : "false")));
+                                                          : fmt::format("{} of {} PriorityClass must be {}", wrong, name,
+                                                                        wrong == "value" ? std::to_string(fixed) : "false")));
     }
   } else if (v > 1'000'000'000) {
     c.forbidden("value", "maximum allowed value of a user defined priority is 1000000000");
@@ -28,7 +32,8 @@ void priority_class(Checker& c, const object* before, const object& o) {
 
 void lease(Checker& c, const object*, const object& o) {
   const object& spec = map(o, "spec");
-  if (!text(spec, "preferredHolder").empty() && text(spec, "strategy").empty()) c.forbidden("spec.preferredHolder", "may only be specified when `strategy` is defined");
+  if (!text(spec, "preferredHolder").empty() && text(spec, "strategy").empty())
+    c.forbidden("spec.preferredHolder", "may only be specified when `strategy` is defined");
 }
 
 void node(Checker& c, const object* before, const object& o) {
@@ -37,7 +42,8 @@ void node(Checker& c, const object* before, const object& o) {
   const array& taints = list(spec, "taints");
   for (size_t i = 0; i < taints.size(); ++i) {
     const object& t = as_object(taints[i]);
-    if (!seen.insert(fmt::format("{}:{}", text(t, "key"), text(t, "effect"))).second) c.duplicate(fmt::format("spec.taints[{}]", i), taints[i]);
+    if (!seen.insert(fmt::format("{}:{}", text(t, "key"), text(t, "effect"))).second)
+      c.duplicate(fmt::format("spec.taints[{}]", i), taints[i]);
   }
   const array& cidrs = list(spec, "podCIDRs");
   if (cidrs.size() > 2) c.invalid("spec.podCIDRs", value(cidrs), "may specify no more than one CIDR for each IP family");
@@ -56,7 +62,8 @@ void node_status(Checker& c, const object&, const object& o) {
   const array& addresses = list(map(o, "status"), "addresses");
   for (size_t i = 0; i < addresses.size(); ++i) {
     const object& a = as_object(addresses[i]);
-    if (!seen.insert(fmt::format("{}/{}", text(a, "type"), text(a, "address"))).second) c.duplicate(fmt::format("status.addresses[{}]", i), addresses[i]);
+    if (!seen.insert(fmt::format("{}/{}", text(a, "type"), text(a, "address"))).second)
+      c.duplicate(fmt::format("status.addresses[{}]", i), addresses[i]);
   }
   for (std::string_view kind : {"capacity", "allocatable"}) {
     for (const auto& [name, amount] : map(map(o, "status"), kind)) {
@@ -88,9 +95,10 @@ void certificate_request(Checker& c, const object* before, const object& o) {
   const array& usages = list(spec, "usages");
   if (usages.empty()) c.required("spec.usages", "usages are required for signing requests");
   static constexpr std::string_view known[] = {
-      "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment", "decipher only", "digital signature",
-      "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment", "microsoft sgc",
-      "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping"};
+      "any",           "cert sign",         "client auth",      "code signing",  "content commitment", "crl sign",     "data encipherment",
+      "decipher only", "digital signature", "email protection", "encipher only", "ipsec end system",   "ipsec tunnel", "ipsec user",
+      "key agreement", "key encipherment",  "microsoft sgc",    "netscape sgc",  "ocsp signing",       "s/mime",       "server auth",
+      "signing",       "timestamping"};
   std::set<std::string_view> seen;
   for (size_t i = 0; i < usages.size() && !before; ++i) {
     std::string at = fmt::format("spec.usages[{}]", i);
@@ -102,17 +110,20 @@ void certificate_request(Checker& c, const object* before, const object& o) {
   }
   if (std::string_view signer = text(spec, "signerName"); !signer.empty()) {
     size_t slash = signer.find('/');
-    if (slash == std::string_view::npos || slash == 0 || slash + 1 == signer.size() || signer.find('/', slash + 1) != std::string_view::npos) {
+    if (slash == std::string_view::npos || slash == 0 || slash + 1 == signer.size() ||
+        signer.find('/', slash + 1) != std::string_view::npos) {
       c.invalid_text("spec.signerName", signer, "must be a fully qualified domain and path of the form 'example.com/signer-name'");
     } else {
       std::string_view domain = signer.substr(0, slash), path = signer.substr(slash + 1);
-      if (domain.find('.') == std::string_view::npos) c.invalid_text("spec.signerName", signer, "should be a domain with at least two segments separated by dots");
+      if (domain.find('.') == std::string_view::npos)
+        c.invalid_text("spec.signerName", signer, "should be a domain with at least two segments separated by dots");
       c.check_text("spec.signerName", domain, check_dns1123_subdomain(domain));
       c.check_text("spec.signerName", path, check_dns1123_subdomain(path));
     }
   }
   if (has(spec, "expirationSeconds") && number(spec, "expirationSeconds") < 600) {
-    c.invalid("spec.expirationSeconds", *spec.if_contains("expirationSeconds"), "may not specify a duration less than 600 seconds (10 minutes)");
+    c.invalid("spec.expirationSeconds", *spec.if_contains("expirationSeconds"),
+              "may not specify a duration less than 600 seconds (10 minutes)");
   }
   if (before && map(*before, "spec") != spec) c.invalid("spec", value(spec), "field is immutable");
 }
@@ -141,7 +152,8 @@ void resource_rule(Checker& c, const object& o, const std::string& path) {
   check_verbs(c, o, path);
   check_words(c, o, "apiGroups", path, "api groups");
   check_words(c, o, "resources", path, "resources");
-  if (list(o, "namespaces").empty() && !flag(o, "clusterScope")) c.required(path + ".namespaces", "resource rules that are not cluster scoped must supply at least one namespace");
+  if (list(o, "namespaces").empty() && !flag(o, "clusterScope"))
+    c.required(path + ".namespaces", "resource rules that are not cluster scoped must supply at least one namespace");
   const array& spaces = list(o, "namespaces");
   for (size_t i = 0; i < spaces.size(); ++i) {
     if (as_text(spaces[i]) == "*") continue;
@@ -160,7 +172,8 @@ void url_rule(Checker& c, const object& o, const std::string& path) {
     if (!u.starts_with('/')) c.invalid_text(at, u, "must start with slash");
     else if (u.find(' ') != std::string_view::npos) c.invalid_text(at, u, "must not contain white-space");
     else if (u.find("//") != std::string_view::npos) c.invalid_text(at, u, "must not contain double slash");
-    else if (u.find('*') != std::string_view::npos && !(u.ends_with("/*") && u.find('*') == u.size() - 1)) c.invalid_text(at, u, "wildcard can only do suffix matching");
+    else if (u.find('*') != std::string_view::npos && !(u.ends_with("/*") && u.find('*') == u.size() - 1))
+      c.invalid_text(at, u, "wildcard can only do suffix matching");
   }
 }
 
@@ -171,7 +184,8 @@ void flow_rule(Checker& c, const object& o, const std::string& path) {
 }
 
 void flow_subject(Checker& c, const object& o, const std::string& path) {
-  static constexpr std::pair<std::string_view, std::string_view> kinds[] = {{"User", "user"}, {"Group", "group"}, {"ServiceAccount", "serviceAccount"}};
+  static constexpr std::pair<std::string_view, std::string_view> kinds[] = {
+      {"User", "user"}, {"Group", "group"}, {"ServiceAccount", "serviceAccount"}};
   std::string_view kind = text(o, "kind");
   for (auto [name, member] : kinds) {
     std::string at = fmt::format("{}.{}", path, member);
@@ -186,7 +200,8 @@ void flow_schema(Checker& c, const object*, const object& o) {
   int64_t precedence = number(spec, "matchingPrecedence");
   if (precedence > 10000) c.invalid("spec.matchingPrecedence", value(precedence), "must not be greater than 10000");
   if (precedence <= 0) c.invalid("spec.matchingPrecedence", value(precedence), "must be a positive value");
-  if (precedence == 1 && name != "exempt") c.invalid("spec.matchingPrecedence", value(precedence), "only the schema named 'exempt' may have matchingPrecedence 1");
+  if (precedence == 1 && name != "exempt")
+    c.invalid("spec.matchingPrecedence", value(precedence), "only the schema named 'exempt' may have matchingPrecedence 1");
 }
 
 void priority_level(Checker& c, const object*, const object& o) {

@@ -27,15 +27,18 @@ void check_divisor(Checker& c, const object& ref, const std::string& path, std::
   std::string_view divisor = text(ref, "divisor");
   if (divisor.empty() || divisor == "0") return;
   if (resource.ends_with(".cpu")) {
-    if (!is_one_of(divisor, {"1m", "1"})) c.invalid_text(path + ".divisor", divisor, "only divisor's values 1m and 1 are supported with the cpu resource");
+    if (!is_one_of(divisor, {"1m", "1"}))
+      c.invalid_text(path + ".divisor", divisor, "only divisor's values 1m and 1 are supported with the cpu resource");
     return;
   }
   std::string_view name = resource.substr(resource.find('.') + 1);
   if (!is_one_of(divisor, {"1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"})) {
     if (name.starts_with("hugepages-")) name = "hugepages";
     else if (name == "ephemeral-storage") name = "local ephemeral storage";
-    c.invalid_text(path + ".divisor", divisor,
-                   fmt::format("only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the {} resource", name));
+    c.invalid_text(
+        path + ".divisor", divisor,
+        fmt::format("only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the {} resource",
+                    name));
   }
 }
 
@@ -48,8 +51,8 @@ void check_env_source(Checker& c, const object& from, const std::string& path) {
   }
   if (has(from, "fieldRef")) {
     check_field_ref(c, map(from, "fieldRef"), path + ".fieldRef",
-                    {"metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.podIP",
-                     "status.hostIPs", "status.podIPs"});
+                    {"metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP",
+                     "status.podIP", "status.hostIPs", "status.podIPs"});
   }
   if (has(from, "resourceFieldRef")) check_resource_ref(c, map(from, "resourceFieldRef"), path + ".resourceFieldRef", false);
   for (std::string_view ref : {"configMapKeyRef", "secretKeyRef"}) {
@@ -99,7 +102,8 @@ void http_get(Checker& c, const object& o, const std::string& path) {
     bool good = !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char ch) { return std::isalnum(ch) || ch == '-'; });
     if (!good) {
       c.invalid_text(path + ".httpHeaders", name,
-                     "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')");
+                     "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation "
+                     "is '[-A-Za-z0-9]+')");
     }
   }
 }
@@ -112,7 +116,9 @@ void handler(Checker& c, const object& o, const std::string& path, Names kinds) 
 }
 
 void probe(Checker& c, const object& o, const std::string& path) { handler(c, o, path, {"exec", "httpGet", "tcpSocket", "grpc"}); }
-void lifecycle_handler(Checker& c, const object& o, const std::string& path) { handler(c, o, path, {"exec", "httpGet", "tcpSocket", "sleep"}); }
+void lifecycle_handler(Checker& c, const object& o, const std::string& path) {
+  handler(c, o, path, {"exec", "httpGet", "tcpSocket", "sleep"});
+}
 
 void check_probes(Checker& c, const object& container, const std::string& path) {
   for (std::string_view name : {"livenessProbe", "readinessProbe", "startupProbe"}) {
@@ -247,8 +253,10 @@ void seccomp_profile(Checker& c, const object& o, const std::string& path) {
 void apparmor_profile(Checker& c, const object& o, const std::string& path) {
   std::string_view profile = text(o, "localhostProfile");
   if (text(o, "type") == "Localhost") {
-    if (profile.find_first_not_of(" \t\n") == std::string_view::npos) c.required(path + ".localhostProfile", "must be set when AppArmor type is Localhost");
-    else if (profile.front() == ' ' || profile.back() == ' ') c.invalid_text(path + ".localhostProfile", profile, "must not be padded with whitespace");
+    if (profile.find_first_not_of(" \t\n") == std::string_view::npos)
+      c.required(path + ".localhostProfile", "must be set when AppArmor type is Localhost");
+    else if (profile.front() == ' ' || profile.back() == ' ')
+      c.invalid_text(path + ".localhostProfile", profile, "must not be padded with whitespace");
     if (profile.size() > 4095) c.too_long(path + ".localhostProfile", 4095);
   } else if (has(o, "localhostProfile")) {
     c.invalid_text(path + ".localhostProfile", profile, "can only be set when AppArmor type is Localhost");
@@ -259,7 +267,8 @@ void security_context(Checker& c, const object& o, const std::string& path) {
   if (has(o, "allowPrivilegeEscalation") && !flag(o, "allowPrivilegeEscalation")) {
     if (flag(o, "privileged")) c.invalid(path, value(o), "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
     for (const value& cap : list(map(o, "capabilities"), "add")) {
-      if (as_text(cap) == "CAP_SYS_ADMIN") c.invalid(path, value(o), "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN");
+      if (as_text(cap) == "CAP_SYS_ADMIN")
+        c.invalid(path, value(o), "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN");
     }
   }
 }
@@ -277,7 +286,8 @@ void windows_options(Checker& c, const object& o, const std::string& path) {
   }
   if (const value* spec = o.if_contains("gmsaCredentialSpec"); spec && spec->is_string()) {
     if (spec->get_string().empty()) c.invalid_text(path + ".gmsaCredentialSpec", "", "gmsaCredentialSpec cannot be an empty string");
-    else if (spec->get_string().size() > 64 * 1024) c.invalid_text(path + ".gmsaCredentialSpec", spec->get_string(), "gmsaCredentialSpec size must be under 64 KiB");
+    else if (spec->get_string().size() > 64 * 1024)
+      c.invalid_text(path + ".gmsaCredentialSpec", spec->get_string(), "gmsaCredentialSpec size must be under 64 KiB");
   }
 }
 
@@ -312,7 +322,8 @@ void check_field_ref(Checker& c, const object& ref, const std::string& path, std
   if (name.size() != field.size()) {
     if (name == "metadata.annotations" || name == "metadata.labels") {
       std::string lower(key);
-      if (name == "metadata.annotations") std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char ch) { return std::tolower(ch); });
+      if (name == "metadata.annotations")
+        std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char ch) { return std::tolower(ch); });
       c.check_text(path, key, check_qualified_name(lower));
     } else {
       c.invalid_text(path, name, "does not support subscript");
@@ -326,7 +337,8 @@ void check_resource_ref(Checker& c, const object& ref, const std::string& path, 
   if (for_volume && text(ref, "containerName").empty()) c.required(path + ".containerName");
   std::string_view resource = text(ref, "resource");
   if (resource.empty()) return;
-  const Names known = {"limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory"};
+  const Names known = {"limits.cpu",   "limits.ephemeral-storage",   "limits.memory",
+                       "requests.cpu", "requests.ephemeral-storage", "requests.memory"};
   bool pages = resource.starts_with("limits.hugepages-") || resource.starts_with("requests.hugepages-");
   if (!pages && !is_one_of(resource, known)) c.unsupported(path + ".resource", resource, known);
   else check_divisor(c, ref, path, resource);
@@ -347,7 +359,8 @@ void check_container(Checker& c, const object& o, const std::string& path, Role 
     }
   }
   if (role == Role::ephemeral) {
-    for (std::string_view n : {"ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules"}) {
+    for (std::string_view n : {"ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources", "resizePolicy",
+                               "restartPolicy", "restartPolicyRules"}) {
       const value* v = o.if_contains(n);
       bool empty = !v || v->is_null() || (v->is_object() && v->get_object().empty()) || (v->is_array() && v->get_array().empty());
       if (!empty) c.forbidden(fmt::format("{}.{}", path, n), "cannot be set for an Ephemeral Container");
@@ -376,7 +389,8 @@ void check_container(Checker& c, const object& o, const std::string& path, Role 
   check_hooks(c, o, pod.spec, path);
   check_resize_policy(c, o, path, text(pod.spec, "restartPolicy"));
   check_restart_rules(c, o, path);
-  if (role == Role::init && text(o, "restartPolicy") != "Always" && has(o, "restartPolicy") && list(o, "restartPolicyRules").empty() && !pod.restart_rules) {
+  if (role == Role::init && text(o, "restartPolicy") != "Always" && has(o, "restartPolicy") && list(o, "restartPolicyRules").empty() &&
+      !pod.restart_rules) {
     c.unsupported(path + ".restartPolicy", text(o, "restartPolicy"), {"Always"});
   }
   const object& security = map(o, "securityContext");
@@ -407,7 +421,8 @@ void check_resource_name(Checker& c, std::string_view name, const std::string& p
   c.check_text(path, name, check_qualified_name(name));
   if (name.find('/') == std::string_view::npos) {
     if (!is_standard_resource(name)) c.invalid_text(path, name, "must be a standard resource for containers");
-  } else if (name.starts_with("requests.") || (name.substr(0, name.find('/')).ends_with("kubernetes.io") && !name.starts_with("attachable-volumes"))) {
+  } else if (name.starts_with("requests.") ||
+             (name.substr(0, name.find('/')).ends_with("kubernetes.io") && !name.starts_with("attachable-volumes"))) {
     c.invalid_text(path, name, "doesn't follow extended resource name standard");
   }
 }
@@ -416,8 +431,9 @@ void check_amount(Checker& c, std::string_view resource, const value& amount, co
   auto q = Quantity::parse(as_text(amount));
   if (!q) return;
   if (q->sign() < 0) c.invalid(path, amount, "must be greater than or equal to 0");
-  bool whole = resource == "pods" || resource == "services" || resource == "replicationcontrollers" || resource == "resourcequotas" || resource == "secrets" ||
-               resource == "configmaps" || resource == "persistentvolumeclaims" || resource == "services.nodeports" || resource == "services.loadbalancers" ||
+  bool whole = resource == "pods" || resource == "services" || resource == "replicationcontrollers" || resource == "resourcequotas" ||
+               resource == "secrets" || resource == "configmaps" || resource == "persistentvolumeclaims" ||
+               resource == "services.nodeports" || resource == "services.loadbalancers" ||
                (resource.find('/') != std::string_view::npos && !resource.ends_with(".storageclass.storage.k8s.io/requests.storage"));
   if (whole && (*q - Quantity::of_value(q->value())).sign() != 0) c.invalid(path, amount, "must be an integer");
 }
@@ -437,7 +453,8 @@ void check_resources(Checker& c, const object& resources, const std::string& pat
   }
   for (const auto& [name, amount] : requests) {
     std::string_view resource = name;
-    bool fixed = resource.starts_with("hugepages-") || (resource.find('/') != std::string_view::npos && !resource.starts_with("attachable-volumes"));
+    bool fixed =
+        resource.starts_with("hugepages-") || (resource.find('/') != std::string_view::npos && !resource.starts_with("attachable-volumes"));
     const value* limit = limits.if_contains(name);
     if (!limit) {
       if (fixed) c.required(path + ".limits", "Limit must be set for non overcommitable resources");
@@ -446,7 +463,8 @@ void check_resources(Checker& c, const object& resources, const std::string& pat
     auto r = Quantity::parse(as_text(amount)), l = Quantity::parse(as_text(*limit));
     if (!r || !l) continue;
     if (fixed && *r != *l) c.invalid(path + ".requests", amount, fmt::format("must be equal to {} limit of {}", resource, as_text(*limit)));
-    else if (!fixed && *r > *l) c.invalid(path + ".requests", amount, fmt::format("must be less than or equal to {} limit of {}", resource, as_text(*limit)));
+    else if (!fixed && *r > *l)
+      c.invalid(path + ".requests", amount, fmt::format("must be less than or equal to {} limit of {}", resource, as_text(*limit)));
   }
   if (pages && !base) c.forbidden(path, "HugePages require cpu or memory");
 }

@@ -69,7 +69,8 @@ class Evaluator {
       }
     } else if (std::string_view type = text(schema, "type"); !type.empty() && !is_type(v, type)) {
       c_.causes.push_back({"FieldValueTypeInvalid",
-                           fmt::format("Invalid value: \"{}\": {} in body must be of type {}: \"{}\"", type_of(v), path, type, type_of(v)), path});
+                           fmt::format("Invalid value: \"{}\": {} in body must be of type {}: \"{}\"", type_of(v), path, type, type_of(v)),
+                           path});
       return;
     }
     if (v.is_string()) string(schema, v.get_string(), path);
@@ -81,7 +82,9 @@ class Evaluator {
   }
 
  private:
-  static std::string join(const std::string& path, std::string_view name) { return path.empty() ? std::string(name) : fmt::format("{}.{}", path, name); }
+  static std::string join(const std::string& path, std::string_view name) {
+    return path.empty() ? std::string(name) : fmt::format("{}.{}", path, name);
+  }
 
   void enumeration(const object& schema, const value& v, const std::string& path) {
     const array& allowed = list(schema, "enum");

@@ -86,7 +86,8 @@ void check_limit_item(Checker& c, const object& item, const std::string& at) {
     if (s.empty()) return std::nullopt;
     return Quantity::of(s);
   };
-  auto ordered = [&](std::string_view less, std::string_view more, std::string_view name, std::string_view less_name, std::string_view more_name) {
+  auto ordered = [&](std::string_view less, std::string_view more, std::string_view name, std::string_view less_name,
+                     std::string_view more_name) {
     auto a = amount(less, name), b = amount(more, name);
     if (!a || !b || *a <= *b) return;
     c.invalid_text(fmt::format("{}.{}[{}]", at, less, name), text(map(item, less), name),
@@ -139,7 +140,8 @@ void check_scopes(Checker& c, const object& spec) {
   for (const value& v : list(spec, "scopes")) scopes.insert(as_text(v));
   for (const auto& [name, amount] : map(spec, "hard")) {
     std::string_view n = name;
-    bool compute = n == "pods" || n == "cpu" || n == "memory" || n.starts_with("requests.") || n.starts_with("limits.") || n == "ephemeral-storage";
+    bool compute =
+        n == "pods" || n == "cpu" || n == "memory" || n.starts_with("requests.") || n.starts_with("limits.") || n == "ephemeral-storage";
     for (std::string_view s : scopes) {
       if (s == "VolumeAttributesClass") continue;
       bool fits = s == "BestEffort" ? n == "pods" : compute;
@@ -158,11 +160,14 @@ void check_scopes(Checker& c, const object& spec) {
     bool plain = scope != "PriorityClass" && scope != "VolumeAttributesClass";
     if (plain && !scope.empty() && op != "Exists") {
       c.invalid_text(at + ".operator", op,
-                     "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, "
+                     "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
+                     "ResourceQuotaScopeBestEffort, "
                      "ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity");
     }
-    if ((op == "In" || op == "NotIn") && values.empty()) c.required(at + ".values", "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector");
-    if ((op == "Exists" || op == "DoesNotExist") && !values.empty()) c.invalid(at + ".values", value(values), "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector");
+    if ((op == "In" || op == "NotIn") && values.empty())
+      c.required(at + ".values", "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector");
+    if ((op == "Exists" || op == "DoesNotExist") && !values.empty())
+      c.invalid(at + ".values", value(values), "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector");
   }
 }
 
@@ -171,7 +176,8 @@ void resource_quota(Checker& c, const object*, const object& o) {
   for (const auto& [name, amount] : map(spec, "hard")) {
     std::string at = fmt::format("spec.hard[{}]", std::string_view(name));
     c.check_text(at, name, check_qualified_name(name));
-    if (std::string_view(name).find('/') == std::string_view::npos && !is_quota_resource(name)) c.invalid_text(at, name, "must be a standard resource for quota");
+    if (std::string_view(name).find('/') == std::string_view::npos && !is_quota_resource(name))
+      c.invalid_text(at, name, "must be a standard resource for quota");
     check_amount(c, name, amount, at);
   }
   check_scopes(c, spec);

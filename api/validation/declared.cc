@@ -49,7 +49,9 @@ class Walk {
   }
 
  private:
-  static std::string join(const std::string& path, std::string_view name) { return path.empty() ? std::string(name) : fmt::format("{}.{}", path, name); }
+  static std::string join(const std::string& path, std::string_view name) {
+    return path.empty() ? std::string(name) : fmt::format("{}.{}", path, name);
+  }
 
   void member(const Field& f, const object* before, const object& o, const std::string& path) {
     const value* v = o.if_contains(f.name);

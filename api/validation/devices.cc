@@ -42,10 +42,12 @@ void selector(Checker& c, const object& o, const std::string& path) {
 void constraint(Checker& c, const object& o, const std::string& path) {
   bool match = has(o, "matchAttribute"), distinct = has(o, "distinctAttribute");
   if (!match && !distinct) c.required(path, "exactly one of `matchAttribute` or `distinctAttribute` is required");
-  if (match && distinct) c.invalid(path, value(o), "exactly one of `matchAttribute` or `distinctAttribute` is required, but multiple fields are set");
+  if (match && distinct)
+    c.invalid(path, value(o), "exactly one of `matchAttribute` or `distinctAttribute` is required, but multiple fields are set");
   for (std::string_view n : {"matchAttribute", "distinctAttribute"}) {
     std::string_view s = text(o, n);
-    if (!s.empty() && s.find('/') == std::string_view::npos) c.invalid_text(fmt::format("{}.{}", path, n), s, "a valid name must include a domain: must be fully qualified");
+    if (!s.empty() && s.find('/') == std::string_view::npos)
+      c.invalid_text(fmt::format("{}.{}", path, n), s, "a valid name must include a domain: must be fully qualified");
   }
 }
 
@@ -91,7 +93,8 @@ void check_requests(Checker& c, const object& devices, const std::string& path) 
       const array& used = list(as_object(all[i]), "requests");
       for (size_t j = 0; j < used.size(); ++j) {
         if (names.contains(std::string(as_text(used[j])))) continue;
-        c.invalid(fmt::format("{}.{}[{}].requests[{}]", path, member, i, j), used[j], "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'");
+        c.invalid(fmt::format("{}.{}[{}].requests[{}]", path, member, i, j), used[j],
+                  "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'");
       }
     }
   }
@@ -125,8 +128,10 @@ void slice(Checker& c, const object* before, const object& o) {
   if (count == 0) c.required("spec", rule);
   if (count > 1) c.invalid("spec", value(spec), fmt::format("{}, but multiple fields are set", rule));
   const object& pool = map(spec, "pool");
-  if (number(pool, "resourceSliceCount") <= 0) c.invalid("spec.pool.resourceSliceCount", value(number(pool, "resourceSliceCount")), "must be greater than zero");
-  if (number(pool, "generation") < 0) c.invalid("spec.pool.generation", value(number(pool, "generation")), "must be greater than or equal to zero");
+  if (number(pool, "resourceSliceCount") <= 0)
+    c.invalid("spec.pool.resourceSliceCount", value(number(pool, "resourceSliceCount")), "must be greater than zero");
+  if (number(pool, "generation") < 0)
+    c.invalid("spec.pool.generation", value(number(pool, "generation")), "must be greater than or equal to zero");
   if (!before) return;
   const object& old = map(*before, "spec");
   c.immutable(old, spec, "nodeName", "spec.nodeName");

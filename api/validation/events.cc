@@ -13,10 +13,13 @@ void event(Checker& c, const object* before, const object& o) {
   bool has_time = !text(o, "eventTime").empty();
   if (!has_time) return;
   if (before) {
-    for (std::string_view n : {"involvedObject", "reason", "message", "type", "source", "action", "related", "reportingComponent", "reportingInstance", "eventTime", "firstTimestamp",
-                               "lastTimestamp", "count"}) {
+    for (std::string_view n : {"involvedObject", "reason", "message", "type", "source", "action", "related", "reportingComponent",
+                               "reportingInstance", "eventTime", "firstTimestamp", "lastTimestamp", "count"}) {
       if (text(*before, "eventTime").empty()) break;
-      std::string path(n == "involvedObject" ? "regarding" : n == "message" ? "note" : n == "reportingComponent" ? "reportingController" : n);
+      std::string path(n == "involvedObject"       ? "regarding"
+                       : n == "message"            ? "note"
+                       : n == "reportingComponent" ? "reportingController"
+                                                   : n);
       c.immutable(*before, o, n, path);
     }
     return;

@@ -32,7 +32,8 @@ void custom_resource_definition(Checker& c, const object* before, const object& 
     if (!seen.emplace(text(v, "name")).second) c.invalid_text(at + ".name", text(v, "name"), "must be unique");
     if (!has(map(v, "schema"), "openAPIV3Schema")) c.required(at + ".schema.openAPIV3Schema", "schemas are required");
   }
-  if (!versions.empty() && stored != 1) c.invalid("spec.versions", spec.at("versions"), "must have exactly one version marked as storage version");
+  if (!versions.empty() && stored != 1)
+    c.invalid("spec.versions", spec.at("versions"), "must have exactly one version marked as storage version");
   if (!before) return;
   const object& old = map(*before, "spec");
   c.immutable(old, spec, "group", "spec.group");

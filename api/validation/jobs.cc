@@ -40,7 +40,8 @@ void check_exit_codes(Checker& c, const object& o, const std::string& path, cons
     for (std::string_view member : {"containers", "initContainers"}) {
       for (const value& v : list(pod, member)) known |= text(as_object(v), "name") == container;
     }
-    if (!known) c.invalid_text(path + ".containerName", container, "must be one of the container or initContainer names in the pod template");
+    if (!known)
+      c.invalid_text(path + ".containerName", container, "must be one of the container or initContainer names in the pod template");
   }
   const array& values = list(o, "values");
   if (values.size() > 255) c.too_many(path + ".values", values.size(), 255);
@@ -91,15 +92,19 @@ void check_success_policy(Checker& c, const object& spec, const std::string& pat
       std::string_view indexes = text(r, "succeededIndexes");
       total = count_indexes(indexes, completions);
       if (indexes.size() > 64 * 1024) c.too_long(at + ".succeededIndexes", 64 * 1024);
-      else if (total < 0) c.invalid_text(at + ".succeededIndexes", indexes, "error parsing succeededIndexes: must be ordered intervals of indexes below the number of completions");
+      else if (total < 0)
+        c.invalid_text(at + ".succeededIndexes", indexes,
+                       "error parsing succeededIndexes: must be ordered intervals of indexes below the number of completions");
     }
     if (!has_count) continue;
     int64_t count = number(r, "succeededCount");
     if (count > completions) {
-      c.invalid(at + ".succeededCount", value(count), fmt::format("must be less than or equal to {} (the number of specified completions)", completions));
+      c.invalid(at + ".succeededCount", value(count),
+                fmt::format("must be less than or equal to {} (the number of specified completions)", completions));
     }
     if (total >= 0 && count > total) {
-      c.invalid(at + ".succeededCount", value(count), fmt::format("must be less than or equal to {} (the number of indexes in the specified succeededIndexes field)", total));
+      c.invalid(at + ".succeededCount", value(count),
+                fmt::format("must be less than or equal to {} (the number of indexes in the specified succeededIndexes field)", total));
     }
   }
 }
@@ -110,7 +115,8 @@ void check_job_spec(Checker& c, const object& spec, const std::string& path) {
   if (indexed) {
     if (!has(spec, "completions")) c.required(path + ".completions", "when completion mode is Indexed");
     if (number(spec, "parallelism") > most_parallel) {
-      c.invalid(path + ".parallelism", *spec.if_contains("parallelism"), fmt::format("must be less than or equal to {} when completion mode is Indexed", most_parallel));
+      c.invalid(path + ".parallelism", *spec.if_contains("parallelism"),
+                fmt::format("must be less than or equal to {} when completion mode is Indexed", most_parallel));
     }
     if (has(spec, "maxFailedIndexes") && number(spec, "maxFailedIndexes") > number(spec, "completions")) {
       c.invalid(path + ".maxFailedIndexes", *spec.if_contains("maxFailedIndexes"), "must be less than or equal to completions");
@@ -123,10 +129,12 @@ void check_job_spec(Checker& c, const object& spec, const std::string& path) {
       if (const value* v = spec.if_contains(n)) c.invalid(fmt::format("{}.{}", path, n), *v, "requires indexed completion mode");
     }
   }
-  if (std::string_view by = text(spec, "managedBy"); !by.empty() && by.size() <= 63) c.check_text(path + ".managedBy", by, check_domain_path(by));
+  if (std::string_view by = text(spec, "managedBy"); !by.empty() && by.size() <= 63)
+    c.check_text(path + ".managedBy", by, check_domain_path(by));
   if (has(spec, "podFailurePolicy")) {
     check_failure_policy(c, spec, path + ".podFailurePolicy");
-    if (text(spec, "podReplacementPolicy") == "TerminatingOrFailed") c.unsupported(path + ".podReplacementPolicy", "TerminatingOrFailed", {"Failed"});
+    if (text(spec, "podReplacementPolicy") == "TerminatingOrFailed")
+      c.unsupported(path + ".podReplacementPolicy", "TerminatingOrFailed", {"Failed"});
   }
   if (has(spec, "successPolicy")) check_success_policy(c, spec, path + ".successPolicy");
   if (!has(spec, "template")) return;
@@ -134,7 +142,8 @@ void check_job_spec(Checker& c, const object& spec, const std::string& path) {
   std::string_view restart = text(map(map(spec, "template"), "spec"), "restartPolicy");
   std::string at = path + ".template.spec.restartPolicy";
   if (restart != "OnFailure" && restart != "Never") c.required(at, "valid values: \"OnFailure\", \"Never\"");
-  else if (has(spec, "podFailurePolicy") && restart != "Never") c.invalid_text(at, restart, "only \"Never\" is supported when podFailurePolicy is specified");
+  else if (has(spec, "podFailurePolicy") && restart != "Never")
+    c.invalid_text(at, restart, "only \"Never\" is supported when podFailurePolicy is specified");
 }
 
 // What the scheduling of a job that waits may still be given.
@@ -168,7 +177,8 @@ void job(Checker& c, const object* before, const object& o) {
   if (!before && text(spec, "completionMode") == "Indexed" && has(spec, "completions")) {
     size_t suffix = 1 + std::to_string(std::max<int64_t>(number(spec, "completions") - 1, 0)).size();
     if (name.size() + suffix > 63) {
-      c.invalid_text("metadata.name", name, fmt::format("will not able to create pod with invalid DNS label: {}-{}", name, number(spec, "completions") - 1));
+      c.invalid_text("metadata.name", name,
+                     fmt::format("will not able to create pod with invalid DNS label: {}-{}", name, number(spec, "completions") - 1));
     }
   }
   if (!before) return;

@@ -22,7 +22,8 @@ void ingress_backend(Checker& c, const object& b, const std::string& path) {
     for (std::string_view n : {"kind", "name"}) {
       if (!text(r, n).empty()) c.check_text(fmt::format("{}.resource.{}", path, n), text(r, n), check_path_segment(text(r, n)));
     }
-    if (!text(r, "apiGroup").empty()) c.check_text(path + ".resource.apiGroup", text(r, "apiGroup"), check_dns1123_subdomain(text(r, "apiGroup")));
+    if (!text(r, "apiGroup").empty())
+      c.check_text(path + ".resource.apiGroup", text(r, "apiGroup"), check_dns1123_subdomain(text(r, "apiGroup")));
   }
   if (!service || resource) return;
   const object& s = map(b, "service");
@@ -68,12 +69,14 @@ void ingress(Checker& c, const object* before, const object& o) {
   const array& tls = list(spec, "tls");
   for (size_t i = 0; i < tls.size(); ++i) {
     const array& hosts = list(as_object(tls[i]), "hosts");
-    for (size_t j = 0; j < hosts.size(); ++j) c.check_text(fmt::format("spec.tls[{}].hosts[{}]", i, j), as_text(hosts[j]), host_problem(as_text(hosts[j])));
+    for (size_t j = 0; j < hosts.size(); ++j)
+      c.check_text(fmt::format("spec.tls[{}].hosts[{}]", i, j), as_text(hosts[j]), host_problem(as_text(hosts[j])));
   }
   constexpr std::string_view old_class = "kubernetes.io/ingress.class";
   const object& annotations = map(map(o, "metadata"), "annotations");
   if (!before && has(spec, "ingressClassName") && annotations.contains(old_class)) {
-    c.invalid_text(fmt::format("annotations.{}", old_class), text(annotations, old_class), "can not be set when the class field is also set");
+    c.invalid_text(fmt::format("annotations.{}", old_class), text(annotations, old_class),
+                   "can not be set when the class field is also set");
   }
 }
 
@@ -167,7 +170,8 @@ void endpoint_slice(Checker& c, const object*, const object& o) {
   for (size_t i = 0; i < ports.size(); ++i) {
     std::string_view name = text(as_object(ports[i]), "name");
     if (!names.insert(name).second) c.duplicate(fmt::format("ports[{}].name", i), name);
-    if (const value* n = as_object(ports[i]).if_contains("port"); n && n->is_int64()) c.port(fmt::format("ports[{}].port", i), n->get_int64());
+    if (const value* n = as_object(ports[i]).if_contains("port"); n && n->is_int64())
+      c.port(fmt::format("ports[{}].port", i), n->get_int64());
   }
 }
 
@@ -176,7 +180,8 @@ void endpoints(Checker& c, const object*, const object& o) {
   for (size_t i = 0; i < subsets.size(); ++i) {
     const object& s = as_object(subsets[i]);
     std::string at = fmt::format("subsets[{}]", i);
-    if (list(s, "addresses").empty() && list(s, "notReadyAddresses").empty()) c.required(at, "must specify `addresses` or `notReadyAddresses`");
+    if (list(s, "addresses").empty() && list(s, "notReadyAddresses").empty())
+      c.required(at, "must specify `addresses` or `notReadyAddresses`");
     for (std::string_view member : {"addresses", "notReadyAddresses"}) {
       const array& addresses = list(s, member);
       for (size_t j = 0; j < addresses.size(); ++j) {
@@ -232,14 +237,16 @@ void service_cidr(Checker& c, const object* before, const object& o) {
   }
   if (cidrs.size() == 2) {
     auto a = parse_range(as_text(cidrs[0])), b = parse_range(as_text(cidrs[1]));
-    if (a && b && a->v6 == b->v6) c.invalid("spec", value(map(o, "spec")), "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64");
+    if (a && b && a->v6 == b->v6)
+      c.invalid("spec", value(map(o, "spec")), "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64");
   }
   if (!before) return;
   // A second family may be added.
   const array& then = list(map(*before, "spec"), "cidrs");
   for (size_t i = 0; i < then.size(); ++i) {
     if (i >= cidrs.size() || then[i] != cidrs[i]) {
-      c.invalid(then.size() == cidrs.size() ? fmt::format("spec.cidrs[{}]", i) : "spec.cidrs", i < cidrs.size() ? cidrs[i] : value(cidrs), "field is immutable");
+      c.invalid(then.size() == cidrs.size() ? fmt::format("spec.cidrs[{}]", i) : "spec.cidrs", i < cidrs.size() ? cidrs[i] : value(cidrs),
+                "field is immutable");
       return;
     }
   }

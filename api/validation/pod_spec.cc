@@ -42,7 +42,8 @@ void check_dns(Checker& c, const object& spec, const std::string& path) {
   const array& searches = list(config, "searches");
   if (text(spec, "dnsPolicy") == "None") {
     if (!has(spec, "dnsConfig")) c.required(path + ".dnsConfig", "must provide `dnsConfig` when `dnsPolicy` is None");
-    else if (servers.empty()) c.required(path + ".dnsConfig.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None");
+    else if (servers.empty())
+      c.required(path + ".dnsConfig.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None");
   }
   if (servers.size() > 3) c.invalid(path + ".dnsConfig.nameservers", value(servers), "must not have more than 3 nameservers");
   if (searches.size() > 32) c.invalid(path + ".dnsConfig.searches", value(searches), "must not have more than 32 search paths");
@@ -58,7 +59,9 @@ void check_dns(Checker& c, const object& spec, const std::string& path) {
       c.invalid(fmt::format("{}.dnsConfig.searches[{}]", path, i), searches[i], wrong);
     }
   }
-  if (total > 2048) c.invalid(path + ".dnsConfig.searches", value(searches), "must not have more than 2048 characters (including spaces) in the search list");
+  if (total > 2048)
+    c.invalid(path + ".dnsConfig.searches", value(searches),
+              "must not have more than 2048 characters (including spaces) in the search list");
   const array& options = list(config, "options");
   for (size_t i = 0; i < options.size(); ++i) {
     if (text(as_object(options[i]), "name").empty()) c.required(fmt::format("{}.dnsConfig.options[{}]", path, i), "must not be empty");
@@ -85,7 +88,8 @@ void check_host_namespaces(Checker& c, const object& spec, const std::string& pa
       for (char& ch : name) ch = ch == '/' ? '.' : ch == '.' ? '/' : ch;
     }
     if (!seen.insert(name).second) c.duplicate(at + ".name", text(as_object(sysctls[i]), "name"));
-    if (flag(spec, "hostNetwork") && name.starts_with("net.")) c.invalid_text(at + ".name", name, "may not be specified when 'hostNetwork' is true");
+    if (flag(spec, "hostNetwork") && name.starts_with("net."))
+      c.invalid_text(at + ".name", name, "may not be specified when 'hostNetwork' is true");
     bool ipc = name.starts_with("kernel.shm") || name.starts_with("kernel.msg") || name.starts_with("fs.mqueue.") || name == "kernel.sem";
     if (flag(spec, "hostIPC") && ipc) c.invalid_text(at + ".name", name, "may not be specified when 'hostIPC' is true");
   }
@@ -98,14 +102,15 @@ void check_os(Checker& c, const object& spec, const std::string& path) {
   if (os.empty()) return;
   auto unwanted = [&](const object& o, const std::string& at, std::initializer_list<std::string_view> names) {
     for (std::string_view n : present(o, names)) {
-      c.forbidden(fmt::format("{}.{}", at, n), windows ? "cannot be set for a windows pod" : "windows options cannot be set for a linux pod");
+      c.forbidden(fmt::format("{}.{}", at, n),
+                  windows ? "cannot be set for a windows pod" : "windows options cannot be set for a linux pod");
     }
   };
   const object& security = map(spec, "securityContext");
   if (windows) {
     unwanted(security, path + ".securityContext",
-             {"appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls", "shareProcessNamespace", "runAsUser", "runAsGroup",
-              "supplementalGroups", "supplementalGroupsPolicy"});
+             {"appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls", "shareProcessNamespace",
+              "runAsUser", "runAsGroup", "supplementalGroups", "supplementalGroupsPolicy"});
     for (std::string_view n : {"hostPID", "hostIPC", "shareProcessNamespace"}) {
       if (flag(spec, n)) c.forbidden(fmt::format("{}.{}", path, n), "cannot be set for a windows pod");
     }
@@ -158,7 +163,8 @@ void check_pod_resources(Checker& c, const object& spec, const std::string& path
     Quantity sum;
     for (const value& v : list(spec, "containers")) sum += Quantity::of(text(map(map(as_object(v), "resources"), "requests"), name));
     if (sum > Quantity::of(as_text(amount))) {
-      c.invalid(fmt::format("{}.resources.requests[{}]", path, std::string_view(name)), amount, fmt::format("must be greater than or equal to aggregate container requests of {}", sum.to_string()));
+      c.invalid(fmt::format("{}.resources.requests[{}]", path, std::string_view(name)), amount,
+                fmt::format("must be greater than or equal to aggregate container requests of {}", sum.to_string()));
     }
   }
   const array& containers = list(spec, "containers");
@@ -226,12 +232,14 @@ void check_pod_spec(Checker& c, const object& spec, const std::string& path, con
   check_volumes(c, spec, path);
   check_containers(c, spec, path, rules);
   std::string_view policy = text(spec, "restartPolicy");
-  if (!rules.restart_policies.empty() && std::find(rules.restart_policies.begin(), rules.restart_policies.end(), policy) == rules.restart_policies.end() &&
+  if (!rules.restart_policies.empty() &&
+      std::find(rules.restart_policies.begin(), rules.restart_policies.end(), policy) == rules.restart_policies.end() &&
       (policy == "Always" || policy == "OnFailure" || policy == "Never")) {
     c.unsupported(path + ".restartPolicy", policy, rules.restart_policies);
   }
   if (const value* v = spec.if_contains("activeDeadlineSeconds"); v && v->is_int64()) {
-    if (v->get_int64() < 1 || v->get_int64() > INT32_MAX) c.invalid(path + ".activeDeadlineSeconds", *v, "must be between 1 and 2147483647, inclusive");
+    if (v->get_int64() < 1 || v->get_int64() > INT32_MAX)
+      c.invalid(path + ".activeDeadlineSeconds", *v, "must be between 1 and 2147483647, inclusive");
     if (!rules.no_deadline_in.empty()) {
       c.forbidden(path + ".activeDeadlineSeconds", fmt::format("activeDeadlineSeconds in {} is not Supported", rules.no_deadline_in));
     }
@@ -268,7 +276,8 @@ void check_pod_template(Checker& c, const object& parent, const std::string& pat
     c.required(path + ".spec.containers");
     return;
   }
-  if (!list(map(t, "spec"), "ephemeralContainers").empty()) c.forbidden(path + ".spec.ephemeralContainers", "ephemeral containers not allowed in pod template");
+  if (!list(map(t, "spec"), "ephemeralContainers").empty())
+    c.forbidden(path + ".spec.ephemeralContainers", "ephemeral containers not allowed in pod template");
   PodRules in_template = rules;
   in_template.is_template = true;
   check_pod_spec(c, map(t, "spec"), path + ".spec", in_template);

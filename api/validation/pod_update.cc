@@ -9,7 +9,8 @@ namespace api::validation {
 namespace {
 
 constexpr std::string_view unchangeable =
-    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` "
+    "pod updates may not change fields other than "
+    "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` "
     "(only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 void put_back(object& out, const object& before, std::string_view name) {
@@ -39,7 +40,8 @@ void check_deadline(Checker& c, const object& old, const object& now) {
   const value* is = now.if_contains("activeDeadlineSeconds");
   if (!was || !was->is_int64()) return;
   if (!is || is->is_null()) c.invalid("spec.activeDeadlineSeconds", value(), "must not update from a positive integer to nil value");
-  else if (is->is_int64() && is->get_int64() > was->get_int64()) c.invalid("spec.activeDeadlineSeconds", *is, "must be less than or equal to previous value");
+  else if (is->is_int64() && is->get_int64() > was->get_int64())
+    c.invalid("spec.activeDeadlineSeconds", *is, "must be less than or equal to previous value");
 }
 
 // A pod held by gates may be narrowed down to fewer nodes.
@@ -95,7 +97,8 @@ void update(Checker& c, const object& old, const object& now) {
   const array& left = list(now, "schedulingGates");
   for (const value& g : left) {
     if (std::find(gates.begin(), gates.end(), g) != gates.end()) continue;
-    c.forbidden("spec.schedulingGates", fmt::format("only deletion is allowed, but found new scheduling gate '{}'", text(as_object(g), "name")));
+    c.forbidden("spec.schedulingGates",
+                fmt::format("only deletion is allowed, but found new scheduling gate '{}'", text(as_object(g), "name")));
   }
   put_back(rest, old, "schedulingGates");
   if (!gates.empty()) {
@@ -116,8 +119,10 @@ void add_ephemeral(Checker& c, const object& old, const object& now) {
   for (size_t i = 0; i < had.size(); ++i) {
     std::string_view name = text(as_object(had[i]), "name");
     auto it = std::find_if(have.begin(), have.end(), [&](const value& v) { return text(as_object(v), "name") == name; });
-    if (it == have.end()) c.forbidden("spec.ephemeralContainers", fmt::format("existing ephemeral containers \"{}\" may not be removed\n", name));
-    else if (*it != had[i]) c.forbidden("spec.ephemeralContainers", fmt::format("existing ephemeral containers \"{}\" may not be changed\n", name));
+    if (it == have.end())
+      c.forbidden("spec.ephemeralContainers", fmt::format("existing ephemeral containers \"{}\" may not be removed\n", name));
+    else if (*it != had[i])
+      c.forbidden("spec.ephemeralContainers", fmt::format("existing ephemeral containers \"{}\" may not be changed\n", name));
   }
 }
 

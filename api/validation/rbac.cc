@@ -12,11 +12,14 @@ void rules(Checker& c, const object& o, bool namespaced) {
   for (size_t i = 0; i < all.size(); ++i) {
     const object& rule = as_object(all[i]);
     std::string at = fmt::format("rules[{}]", i);
-    bool urls = !list(rule, "nonResourceURLs").empty(), resources = !list(rule, "resources").empty(), groups = !list(rule, "apiGroups").empty();
+    bool urls = !list(rule, "nonResourceURLs").empty(), resources = !list(rule, "resources").empty(),
+         groups = !list(rule, "apiGroups").empty();
     if (urls) {
-      if (namespaced) c.invalid(at + ".nonResourceURLs", *rule.if_contains("nonResourceURLs"), "namespaced rules cannot apply to non-resource URLs");
+      if (namespaced)
+        c.invalid(at + ".nonResourceURLs", *rule.if_contains("nonResourceURLs"), "namespaced rules cannot apply to non-resource URLs");
       if (groups || resources || !list(rule, "resourceNames").empty()) {
-        c.invalid(at + ".nonResourceURLs", *rule.if_contains("nonResourceURLs"), "rules cannot apply to both regular resources and non-resource URLs");
+        c.invalid(at + ".nonResourceURLs", *rule.if_contains("nonResourceURLs"),
+                  "rules cannot apply to both regular resources and non-resource URLs");
       }
       continue;
     }
@@ -62,8 +65,10 @@ void cluster_role(Checker& c, const object*, const object& o) {
 void role_binding(Checker& c, const object* before, const object& o) { binding(c, before, o, true); }
 void cluster_role_binding(Checker& c, const object* before, const object& o) { binding(c, before, o, false); }
 
-constexpr KindRule kind_rules[] = {
-    {kGroup, "Role", role}, {kGroup, "ClusterRole", cluster_role}, {kGroup, "RoleBinding", role_binding}, {kGroup, "ClusterRoleBinding", cluster_role_binding}};
+constexpr KindRule kind_rules[] = {{kGroup, "Role", role},
+                                   {kGroup, "ClusterRole", cluster_role},
+                                   {kGroup, "RoleBinding", role_binding},
+                                   {kGroup, "ClusterRoleBinding", cluster_role_binding}};
 
 }  // namespace
 

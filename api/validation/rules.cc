@@ -33,8 +33,9 @@ std::unordered_map<const Type*, const TypeRule*> by_type() {
 
 std::unordered_map<const Type*, const KindRule*> by_kind() {
   std::unordered_map<const Type*, const KindRule*> out;
-  for (auto table : {pod_rules(), workload_rules(), job_rules(), autoscaling_rules(), service_rules(), network_rules(), data_rules(), storage_rules(),
-                     cluster_rules(), access_rules(), admission_rules(), extension_rules(), device_rules(), event_rules()}) {
+  for (auto table :
+       {pod_rules(), workload_rules(), job_rules(), autoscaling_rules(), service_rules(), network_rules(), data_rules(), storage_rules(),
+        cluster_rules(), access_rules(), admission_rules(), extension_rules(), device_rules(), event_rules()}) {
     for (const KindRule& r : table) {
       for (const Kind& k : Schema::builtin().kinds()) {
         if (k.group == r.group && k.kind == r.kind) out[k.type] = &r;

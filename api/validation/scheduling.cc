@@ -43,7 +43,8 @@ void check_node_field(Checker& c, const object& e, const std::string& at) {
 
 void node_selector_term(Checker& c, const object& term, const std::string& path) {
   const array& labels = list(term, "matchExpressions");
-  for (size_t i = 0; i < labels.size(); ++i) check_node_requirement(c, as_object(labels[i]), fmt::format("{}.matchExpressions[{}]", path, i));
+  for (size_t i = 0; i < labels.size(); ++i)
+    check_node_requirement(c, as_object(labels[i]), fmt::format("{}.matchExpressions[{}]", path, i));
   const array& fields = list(term, "matchFields");
   for (size_t i = 0; i < fields.size(); ++i) check_node_field(c, as_object(fields[i]), fmt::format("{}.matchFields[{}]", path, i));
 }
@@ -129,7 +130,8 @@ void check_scheduling(Checker& c, const object& spec, const std::string& path) {
   for (size_t i = 0; i < spread.size(); ++i) {
     const object& o = as_object(spread[i]);
     std::string pair = fmt::format("{{{}, {}}}", text(o, "topologyKey"), text(o, "whenUnsatisfiable"));
-    if (!pairs.insert(pair).second) c.duplicate(fmt::format("{}.topologySpreadConstraints[{}].{{topologyKey, whenUnsatisfiable}}", path, i), pair);
+    if (!pairs.insert(pair).second)
+      c.duplicate(fmt::format("{}.topologySpreadConstraints[{}].{{topologyKey, whenUnsatisfiable}}", path, i), pair);
   }
   const array& gates = list(spec, "schedulingGates");
   std::set<std::string_view> names;

@@ -26,7 +26,8 @@ void check_ports(Checker& c, const object& spec) {
       if (!names.insert(name).second) c.duplicate(at + ".name", name);
     }
     c.port(at + ".port", number(p, "port"));
-    if (type == "LoadBalancer" && number(p, "port") == 10250) c.invalid(at, value(10250), "may not expose port 10250 externally since it is used by kubelet");
+    if (type == "LoadBalancer" && number(p, "port") == 10250)
+      c.invalid(at, value(10250), "may not expose port 10250 externally since it is used by kubelet");
     if (const value* target = p.if_contains("targetPort")) {
       if (target->is_int64()) c.port(at + ".targetPort", target->get_int64());
       if (target->is_string()) c.check_text(at + ".targetPort", as_text(*target), check_port_name(as_text(*target)));
@@ -34,7 +35,8 @@ void check_ports(Checker& c, const object& spec) {
     if (!numbers.insert(fmt::format("{}/{}", protocol, number(p, "port"))).second) c.duplicate(at, ports[i]);
     int64_t node = number(p, "nodePort");
     if (node == 0) continue;
-    if (type != "NodePort" && type != "LoadBalancer") c.forbidden(at + ".nodePort", fmt::format("may not be used when `type` is '{}'", type));
+    if (type != "NodePort" && type != "LoadBalancer")
+      c.forbidden(at + ".nodePort", fmt::format("may not be used when `type` is '{}'", type));
     else if (node < 0 || node > 65535) c.port(at + ".nodePort", node);
     if (!node_ports.insert(fmt::format("{}/{}", protocol, node)).second) c.duplicate(at + ".nodePort", value(node));
   }
@@ -43,10 +45,12 @@ void check_ports(Checker& c, const object& spec) {
 void check_external_name(Checker& c, const object& spec) {
   for (std::string_view n : {"clusterIPs", "ipFamilies", "ipFamilyPolicy"}) {
     const value* v = spec.if_contains(n);
-    if (v && !v->is_null() && !(v->is_array() && v->get_array().empty())) c.forbidden(fmt::format("spec.{}", n), "may not be set for ExternalName services");
+    if (v && !v->is_null() && !(v->is_array() && v->get_array().empty()))
+      c.forbidden(fmt::format("spec.{}", n), "may not be set for ExternalName services");
   }
   std::string_view ip = text(spec, "clusterIP");
-  if (!ip.empty() && ip != "None" && list(spec, "clusterIPs").empty()) c.forbidden("spec.clusterIPs", "may not be set for ExternalName services");
+  if (!ip.empty() && ip != "None" && list(spec, "clusterIPs").empty())
+    c.forbidden("spec.clusterIPs", "may not be set for ExternalName services");
   std::string_view name = text(spec, "externalName");
   if (name.ends_with('.')) name.remove_suffix(1);
   if (name.empty()) c.required("spec.externalName");
@@ -73,15 +77,18 @@ void check_cluster_addresses(Checker& c, const object& spec) {
       c.invalid(at, ips[i], fmt::format("expected an {} value as indicated by `ipFamilies[{}]`", as_text(families[i]), i));
     }
   }
-  if (ip == "None" && type != "ClusterIP") c.invalid_text("spec.clusterIPs[0]", "None", fmt::format("may not be set to 'None' for {} services", type));
+  if (ip == "None" && type != "ClusterIP")
+    c.invalid_text("spec.clusterIPs[0]", "None", fmt::format("may not be set to 'None' for {} services", type));
   if (families.size() > 2) c.invalid("spec.ipFamilies", value(families), "may only hold up to 2 values");
   if (families.size() == 2 && as_text(families[0]) == as_text(families[1])) c.duplicate("spec.ipFamilies[1]", as_text(families[1]));
   if (policy == "SingleStack" || policy.empty()) {
     if (ips.size() > 1) {
-      c.invalid_text("spec.ipFamilyPolicy", policy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple cluster IPs are specified");
+      c.invalid_text("spec.ipFamilyPolicy", policy,
+                     "must be 'RequireDualStack' or 'PreferDualStack' when multiple cluster IPs are specified");
     }
     if (families.size() > 1) {
-      c.invalid_text("spec.ipFamilyPolicy", policy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified");
+      c.invalid_text("spec.ipFamilyPolicy", policy,
+                     "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified");
     }
   }
 }
@@ -97,14 +104,16 @@ void check_traffic(Checker& c, const object& spec) {
   }
   bool reachable = type == "NodePort" || type == "LoadBalancer" || (type == "ClusterIP" && !external.empty());
   std::string_view policy = text(spec, "externalTrafficPolicy");
-  if (!policy.empty() && !reachable) c.invalid_text("spec.externalTrafficPolicy", policy, "may only be set for externally-accessible services");
+  if (!policy.empty() && !reachable)
+    c.invalid_text("spec.externalTrafficPolicy", policy, "may only be set for externally-accessible services");
   if (policy.empty() && (type == "NodePort" || type == "LoadBalancer")) c.required("spec.externalTrafficPolicy");
   if (number(spec, "healthCheckNodePort") != 0 && !(type == "LoadBalancer" && policy == "Local")) {
     c.invalid("spec.healthCheckNodePort", *spec.if_contains("healthCheckNodePort"),
               "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'");
   }
   if (type != "LoadBalancer") {
-    if (!list(spec, "loadBalancerSourceRanges").empty()) c.forbidden("spec.loadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'");
+    if (!list(spec, "loadBalancerSourceRanges").empty())
+      c.forbidden("spec.loadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'");
     for (std::string_view n : {"allocateLoadBalancerNodePorts", "loadBalancerClass"}) {
       if (has(spec, n)) c.forbidden(fmt::format("spec.{}", n), "may only be used when `type` is 'LoadBalancer'");
     }
@@ -135,7 +144,8 @@ void service(Checker& c, const object* before, const object& o) {
   const object& old = map(*before, "spec");
   if (text(old, "type") == "LoadBalancer" && type == "LoadBalancer") {
     c.immutable(old, spec, "loadBalancerClass", "spec.loadBalancerClass", "may not change once set");
-    if (text(old, "externalTrafficPolicy") == "Local" && text(spec, "externalTrafficPolicy") == "Local" && number(old, "healthCheckNodePort") != 0) {
+    if (text(old, "externalTrafficPolicy") == "Local" && text(spec, "externalTrafficPolicy") == "Local" &&
+        number(old, "healthCheckNodePort") != 0) {
       c.immutable(old, spec, "healthCheckNodePort", "spec.healthCheckNodePort");
     }
   }
@@ -148,7 +158,8 @@ void service(Checker& c, const object* before, const object& o) {
 
 void service_status(Checker& c, const object& before, const object& o) {
   const array& ingress = list(map(map(o, "status"), "loadBalancer"), "ingress");
-  if (text(map(before, "spec"), "type") != "LoadBalancer" && !ingress.empty() && list(map(map(before, "status"), "loadBalancer"), "ingress").empty()) {
+  if (text(map(before, "spec"), "type") != "LoadBalancer" && !ingress.empty() &&
+      list(map(map(before, "status"), "loadBalancer"), "ingress").empty()) {
     c.forbidden("status.loadBalancer.ingress", "may only be used when `spec.type` is \"LoadBalancer\"");
     return;
   }

@@ -22,7 +22,8 @@ void check_data_source(Checker& c, const object& source, const std::string& path
     c.invalid_text(path, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup");
   }
   if (!group.empty()) c.check_text(path + ".apiGroup", group, check_dns1123_subdomain(group));
-  if (with_namespace && !text(source, "namespace").empty()) c.check_text(path + ".namespace", text(source, "namespace"), check_dns1123_label(text(source, "namespace")));
+  if (with_namespace && !text(source, "namespace").empty())
+    c.check_text(path + ".namespace", text(source, "namespace"), check_dns1123_label(text(source, "namespace")));
 }
 
 void claim(Checker& c, const object* before, const object& o) {
@@ -38,9 +39,11 @@ void claim(Checker& c, const object* before, const object& o) {
   // A binder fills in the volume; a default class may be given to a claim that had none.
   if (text(then, "volumeName").empty()) free("volumeName");
   if (!has(then, "storageClassName")) free("storageClassName");
-  std::string_view old_size = text(map(map(then, "resources"), "requests"), "storage"), size = text(map(map(spec, "resources"), "requests"), "storage");
+  std::string_view old_size = text(map(map(then, "resources"), "requests"), "storage"),
+                   size = text(map(map(spec, "resources"), "requests"), "storage");
   if (old_size != size && bound) {
-    if (Quantity::of(size) < Quantity::of(old_size) && Quantity::of(size) <= Quantity::of(text(map(map(*before, "status"), "capacity"), "storage"))) {
+    if (Quantity::of(size) < Quantity::of(old_size) &&
+        Quantity::of(size) <= Quantity::of(text(map(map(*before, "status"), "capacity"), "storage"))) {
       c.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity");
     }
     free("resources");
@@ -110,7 +113,8 @@ void csi_driver(Checker& c, const object* before, const object& o) {
     const value* seconds = t.if_contains("expirationSeconds");
     if (!seconds || !seconds->is_int64()) continue;
     if (seconds->get_int64() < 600) c.invalid(at + ".expirationSeconds", *seconds, "may not specify a duration less than 10 minutes");
-    if (seconds->get_int64() > int64_t{1} << 32) c.invalid(at + ".expirationSeconds", *seconds, "may not specify a duration larger than 2^32 seconds");
+    if (seconds->get_int64() > int64_t{1} << 32)
+      c.invalid(at + ".expirationSeconds", *seconds, "may not specify a duration larger than 2^32 seconds");
   }
   if (const value* n = spec.if_contains("nodeAllocatableUpdatePeriodSeconds"); n && n->is_int64() && n->get_int64() < 10) {
     c.invalid("spec.nodeAllocatableUpdatePeriodSeconds", *n, "must be greater than or equal to 10 seconds");
@@ -149,7 +153,8 @@ void volume_attachment(Checker& c, const object* before, const object& o) {
   bool name = has(source, "persistentVolumeName"), spec = has(source, "inlineVolumeSpec");
   if (!name && !spec) c.required("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName");
   if (name && spec) c.forbidden("spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName");
-  if (name && text(source, "persistentVolumeName").empty()) c.required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName");
+  if (name && text(source, "persistentVolumeName").empty())
+    c.required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName");
   if (before && map(*before, "spec") != map(o, "spec")) c.invalid("spec", value(map(o, "spec")), "field is immutable");
 }
 
@@ -180,8 +185,10 @@ void check_claim_spec(Checker& c, const object& spec, const std::string& path, b
   const object& requests = map(map(spec, "resources"), "requests");
   std::string_view size = text(requests, "storage");
   if (size.empty()) c.required(path + ".resources[storage]");
-  else if (auto q = Quantity::parse(size); q && q->sign() <= 0) c.invalid_text(path + ".resources[storage]", size, "must be greater than zero");
-  if (std::string_view limit = text(map(map(spec, "resources"), "limits"), "storage"); !limit.empty() && !size.empty() && Quantity::of(limit) < Quantity::of(size)) {
+  else if (auto q = Quantity::parse(size); q && q->sign() <= 0)
+    c.invalid_text(path + ".resources[storage]", size, "must be greater than zero");
+  if (std::string_view limit = text(map(map(spec, "resources"), "limits"), "storage");
+      !limit.empty() && !size.empty() && Quantity::of(limit) < Quantity::of(size)) {
     c.invalid_text(path + ".resources.requests", size, fmt::format("must be less than or equal to storage limit of {}", limit));
   }
   if (has(spec, "dataSource")) check_data_source(c, map(spec, "dataSource"), path + ".dataSource", false);
@@ -198,7 +205,8 @@ void check_volume_spec(Checker& c, const object& spec, const std::string& path, 
   if (!inline_spec) {
     const object& capacity = map(spec, "capacity");
     if (capacity.empty()) c.required(path + ".capacity");
-    else if (!capacity.contains("storage") || capacity.size() > 1) c.unsupported(path + ".capacity", base::to_text(value(capacity)), {"storage"});
+    else if (!capacity.contains("storage") || capacity.size() > 1)
+      c.unsupported(path + ".capacity", base::to_text(value(capacity)), {"storage"});
     for (const auto& [name, amount] : capacity) {
       auto q = Quantity::parse(as_text(amount));
       if (q && q->sign() <= 0) c.invalid(fmt::format("{}.capacity[{}]", path, std::string_view(name)), amount, "must be greater than zero");
@@ -211,9 +219,12 @@ void check_volume_spec(Checker& c, const object& spec, const std::string& path, 
   if (count == 0) c.required(path, "must specify a volume type");
   if (has(spec, "local")) {
     if (!has(spec, "nodeAffinity")) c.required(path + ".nodeAffinity", "Local volume requires node affinity");
-    check_relative_path(c, path + ".local.path", std::string_view(text(map(spec, "local"), "path")).substr(text(map(spec, "local"), "path").starts_with('/') ? 1 : 0));
+    check_relative_path(
+        c, path + ".local.path",
+        std::string_view(text(map(spec, "local"), "path")).substr(text(map(spec, "local"), "path").starts_with('/') ? 1 : 0));
   }
-  if (has(spec, "nodeAffinity") && !has(map(spec, "nodeAffinity"), "required")) c.required(path + ".nodeAffinity.required", "must specify required node constraints");
+  if (has(spec, "nodeAffinity") && !has(map(spec, "nodeAffinity"), "required"))
+    c.required(path + ".nodeAffinity.required", "must specify required node constraints");
   if (text(map(spec, "hostPath"), "path") == "/" && text(spec, "persistentVolumeReclaimPolicy") == "Recycle") {
     c.forbidden(path + ".persistentVolumeReclaimPolicy", "may not be 'recycle' for a hostPath mount of '/'");
   }

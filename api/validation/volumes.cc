@@ -19,7 +19,8 @@ void check_volume_path(Checker& c, const std::string& path, std::string_view p) 
 
 void check_items(Checker& c, const object& source, const std::string& path) {
   const array& items = list(source, "items");
-  for (size_t i = 0; i < items.size(); ++i) check_volume_path(c, fmt::format("{}.items[{}].path", path, i), text(as_object(items[i]), "path"));
+  for (size_t i = 0; i < items.size(); ++i)
+    check_volume_path(c, fmt::format("{}.items[{}].path", path, i), text(as_object(items[i]), "path"));
 }
 
 void secret_volume(Checker& c, const object& o, const std::string& path) {
@@ -62,8 +63,10 @@ void host_path(Checker& c, const object& o, const std::string& path) {
 
 void empty_dir(Checker& c, const object& o, const std::string& path) {
   std::string_view limit = text(o, "sizeLimit"), medium = text(o, "medium");
-  if (!limit.empty() && Quantity::of(limit).sign() < 0) c.forbidden(path + ".sizeLimit", "SizeLimit field must be a valid resource quantity");
-  if (!medium.empty() && medium != "Memory" && !medium.starts_with("HugePages")) c.unsupported(path + ".medium", medium, {"HugePages", "Memory"});
+  if (!limit.empty() && Quantity::of(limit).sign() < 0)
+    c.forbidden(path + ".sizeLimit", "SizeLimit field must be a valid resource quantity");
+  if (!medium.empty() && medium != "Memory" && !medium.starts_with("HugePages"))
+    c.unsupported(path + ".medium", medium, {"HugePages", "Memory"});
 }
 
 void projected(Checker& c, const object& o, const std::string& path) {
@@ -74,10 +77,12 @@ void projected(Checker& c, const object& o, const std::string& path) {
     const object& source = as_object(sources[i]);
     auto kinds = present(source, {"secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"});
     if (kinds.empty()) c.required(at, "must specify a projection source");  // an empty projection
-    for (size_t k = 1; k < kinds.size(); ++k) c.forbidden(fmt::format("{}.{}", at, kinds[k]), "may not specify more than 1 volume type per source");
+    for (size_t k = 1; k < kinds.size(); ++k)
+      c.forbidden(fmt::format("{}.{}", at, kinds[k]), "may not specify more than 1 volume type per source");
     const object& token = map(source, "serviceAccountToken");
     auto take = [&](std::string_view file, std::string_view name) {
-      if (!file.empty() && !paths.emplace(file).second) c.invalid_text(path, text(source, name), fmt::format("conflicting duplicate paths"));
+      if (!file.empty() && !paths.emplace(file).second)
+        c.invalid_text(path, text(source, name), fmt::format("conflicting duplicate paths"));
     };
     if (std::string_view file = text(token, "path"); !file.empty()) {
       check_volume_path(c, at + ".serviceAccountToken.path", file);
@@ -98,7 +103,8 @@ void projected(Checker& c, const object& o, const std::string& path) {
 
 void iscsi(Checker& c, const object& o, const std::string& path) {
   std::string_view iqn = text(o, "iqn");
-  if (!iqn.empty() && !iqn.starts_with("iqn") && !iqn.starts_with("eui") && !iqn.starts_with("naa")) c.invalid_text(path + ".iqn", iqn, "must be valid format starting with iqn, eui, or naa");
+  if (!iqn.empty() && !iqn.starts_with("iqn") && !iqn.starts_with("eui") && !iqn.starts_with("naa"))
+    c.invalid_text(path + ".iqn", iqn, "must be valid format starting with iqn, eui, or naa");
   if (int64_t lun = number(o, "lun"); lun < 0 || lun > 255) c.invalid(path + ".lun", value(lun), "must be between 0 and 255, inclusive");
   if ((flag(o, "chapAuthDiscovery") || flag(o, "chapAuthSession")) && !has(o, "secretRef")) c.required(path + ".secretRef");
 }
@@ -106,7 +112,8 @@ void iscsi(Checker& c, const object& o, const std::string& path) {
 void fibre_channel(Checker& c, const object& o, const std::string& path) {
   bool names = !list(o, "targetWWNs").empty(), ids = !list(o, "wwids").empty();
   if (!names && !ids) c.required(path + ".targetWWNs", "must specify either targetWWNs or wwids, but not both");
-  if (names && ids) c.invalid(path + ".targetWWNs", *o.if_contains("targetWWNs"), "targetWWNs and wwids can not be specified simultaneously");
+  if (names && ids)
+    c.invalid(path + ".targetWWNs", *o.if_contains("targetWWNs"), "targetWWNs and wwids can not be specified simultaneously");
   if (!names) return;
   const value* lun = o.if_contains("lun");
   if (!lun || !lun->is_int64()) c.required(path + ".lun", "lun is required if targetWWNs is specified");
@@ -121,11 +128,13 @@ void flocker(Checker& c, const object& o, const std::string& path) {
   bool name = !text(o, "datasetName").empty(), id = !text(o, "datasetUUID").empty();
   if (!name && !id) c.required(path, "one of datasetName and datasetUUID is required");
   if (name && id) c.invalid_text(path, "resource", "datasetName and datasetUUID can not be specified simultaneously");
-  if (text(o, "datasetName").find('/') != std::string_view::npos) c.invalid_text(path + ".datasetName", text(o, "datasetName"), "must not contain '/'");
+  if (text(o, "datasetName").find('/') != std::string_view::npos)
+    c.invalid_text(path + ".datasetName", text(o, "datasetName"), "must not contain '/'");
 }
 
 void csi_volume(Checker& c, const object& o, const std::string& path) {
-  if (has(o, "nodePublishSecretRef") && text(map(o, "nodePublishSecretRef"), "name").empty()) c.required(path + ".nodePublishSecretRef.name");
+  if (has(o, "nodePublishSecretRef") && text(map(o, "nodePublishSecretRef"), "name").empty())
+    c.required(path + ".nodePublishSecretRef.name");
 }
 
 void ephemeral(Checker& c, const object& o, const std::string& path) {
@@ -153,7 +162,8 @@ void rbd(Checker& c, const object& o, const std::string& path) {
 void azure_disk(Checker& c, const object& o, const std::string& path) {
   std::string_view kind = text(o, "kind"), uri = text(o, "diskURI");
   if (kind == "Managed" && !uri.starts_with("/subscriptions/")) {
-    c.unsupported(path + ".diskURI", uri, {"/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"});
+    c.unsupported(path + ".diskURI", uri,
+                  {"/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"});
   } else if (kind != "Managed" && !kind.empty() && !uri.starts_with("https://") && !uri.empty()) {
     c.unsupported(path + ".diskURI", uri, {"https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"});
   }
@@ -214,7 +224,8 @@ void check_volume_source(Checker& c, const object& volume, const std::string& pa
     if (key != "name" && !v.is_null()) sources.emplace_back(key);
   }
   if (sources.empty()) c.required(path, "must specify a volume type");
-  for (size_t i = 1; i < sources.size(); ++i) c.forbidden(fmt::format("{}.{}", path, sources[i]), "may not specify more than 1 volume type");
+  for (size_t i = 1; i < sources.size(); ++i)
+    c.forbidden(fmt::format("{}.{}", path, sources[i]), "may not specify more than 1 volume type");
 }
 
 }  // namespace api::validation

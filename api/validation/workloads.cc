@@ -35,7 +35,8 @@ void check_surge(Checker& c, const object& o, const std::string& path) {
   Checker other;
   check_count(other, as_percent, "maxSurge", path);
   for (base::Cause& cause : other.causes) {
-    if (cause.message.find("100%") == std::string::npos || cause.message.find("regex") != std::string::npos) c.causes.push_back(std::move(cause));
+    if (cause.message.find("100%") == std::string::npos || cause.message.find("regex") != std::string::npos)
+      c.causes.push_back(std::move(cause));
   }
 }
 
@@ -63,7 +64,8 @@ void deployment(Checker& c, const object*, const object& o) {
 // Counts of a status that cannot be more than others.
 void not_more(Checker& c, const object& status, std::string_view less, std::string_view more) {
   if (number(status, less) > number(status, more)) {
-    c.invalid(fmt::format("status.{}", less), value(number(status, less)), fmt::format("cannot be greater than {}", more == "replicas" ? "status.replicas" : more));
+    c.invalid(fmt::format("status.{}", less), value(number(status, less)),
+              fmt::format("cannot be greater than {}", more == "replicas" ? "status.replicas" : more));
   }
 }
 
@@ -135,10 +137,12 @@ object with_claims(const object& spec) {
 void stateful_set(Checker& c, const object* before, const object& o) {
   const object& spec = map(o, "spec");
   check_selector(c, spec, "statefulset");
-  if (has(spec, "template")) check_pod_template(c, with_claims(spec), "spec.template", {.restart_policies = {"Always"}, .no_deadline_in = "StatefulSet"});
+  if (has(spec, "template"))
+    check_pod_template(c, with_claims(spec), "spec.template", {.restart_policies = {"Always"}, .no_deadline_in = "StatefulSet"});
   const object& strategy = map(spec, "updateStrategy");
   if (text(strategy, "type") == "OnDelete" && has(strategy, "rollingUpdate")) {
-    c.invalid("spec.updateStrategy.rollingUpdate", *strategy.if_contains("rollingUpdate"), "only allowed for updateStrategy 'RollingUpdate'");
+    c.invalid("spec.updateStrategy.rollingUpdate", *strategy.if_contains("rollingUpdate"),
+              "only allowed for updateStrategy 'RollingUpdate'");
   }
   const object& rolling = map(strategy, "rollingUpdate");
   check_count(c, rolling, "maxUnavailable", "spec.updateStrategy.rollingUpdate");
@@ -153,15 +157,16 @@ void stateful_set(Checker& c, const object* before, const object& o) {
     return;
   }
   object then = map(*before, "spec"), now = spec;
-  for (std::string_view n : {"replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit", "persistentVolumeClaimRetentionPolicy",
-                             "minReadySeconds"}) {
+  for (std::string_view n : {"replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
+                             "persistentVolumeClaimRetentionPolicy", "minReadySeconds"}) {
     then.erase(n);
     now.erase(n);
   }
   if (then != now) {
-    c.forbidden("spec",
-                "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', "
-                "'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden");
+    c.forbidden(
+        "spec",
+        "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', "
+        "'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden");
   }
 }
 
@@ -213,9 +218,10 @@ void check_count(Checker& c, const object& o, std::string_view name, const std::
   std::string_view s = as_text(*v);
   bool percent = s.size() > 1 && s.back() == '%' && std::all_of(s.begin(), s.end() - 1, [](char d) { return d >= '0' && d <= '9'; });
   if (!percent) {
-    c.invalid(at, *v,
-              "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is "
-              "'[0-9]+%')");
+    c.invalid(
+        at, *v,
+        "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is "
+        "'[0-9]+%')");
   } else if (s.size() > 4 || (s.size() == 4 && s != "100%")) {
     c.invalid(at, *v, "must not be greater than 100%");
   }

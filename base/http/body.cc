@@ -86,7 +86,8 @@ namespace {
 
 class ReplayStream final : public Stream {
  public:
-  ReplayStream(std::string first, Stream& stream, std::unique_ptr<Stream> owned) : first_(std::move(first)), stream_(stream), owned_(std::move(owned)) {}
+  ReplayStream(std::string first, Stream& stream, std::unique_ptr<Stream> owned)
+      : first_(std::move(first)), stream_(stream), owned_(std::move(owned)) {}
 
   Task<Result<size_t>> read(std::span<char> into) override {
     if (used_ == first_.size()) return stream_.read(into);

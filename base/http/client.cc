@@ -42,7 +42,8 @@ Result<Url> parse_url(std::string_view text) {
     size_t end = std::min(rest.find_first_of("/?#"), rest.size());
     std::string_view authority = rest.substr(0, end);
     rest.remove_prefix(end);
-    if (authority.empty() || authority.find_first_of("@\\ \t\r\n") != std::string_view::npos) return bad_request(fmt::format("malformed host in URL \"{}\"", text));
+    if (authority.empty() || authority.find_first_of("@\\ \t\r\n") != std::string_view::npos)
+      return bad_request(fmt::format("malformed host in URL \"{}\"", text));
     out.authority = authority;
     std::string_view port;
     if (authority[0] == '[') {
@@ -76,12 +77,14 @@ Result<std::string> format_request(const ClientRequest& r, const Url& url, std::
   if (r.method.empty() || r.method.find_first_of(" \r\n\t") != std::string::npos) return bad_request("a malformed method");
   std::string out;
   out.reserve(256);
-  fmt::format_to(std::back_inserter(out), "{} {} HTTP/1.1\r\n", r.method, r.method == "CONNECT" ? std::string_view(url.authority) : std::string_view(url.target));
+  fmt::format_to(std::back_inserter(out), "{} {} HTTP/1.1\r\n", r.method,
+                 r.method == "CONNECT" ? std::string_view(url.authority) : std::string_view(url.target));
   if (!r.headers.has("Host")) fmt::format_to(std::back_inserter(out), "Host: {}\r\n", url.authority);
   if (!user_agent.empty() && !r.headers.has("User-Agent")) fmt::format_to(std::back_inserter(out), "User-Agent: {}\r\n", user_agent);
   for (auto& [name, value] : r.headers) {
     if (equal_ignoring_case(name, "content-length") || equal_ignoring_case(name, "transfer-encoding")) continue;
-    if (!clean(name) || !clean(value) || name.find_first_of(": ") != std::string::npos) return bad_request(fmt::format("malformed header field \"{}\"", name));
+    if (!clean(name) || !clean(value) || name.find_first_of(": ") != std::string::npos)
+      return bad_request(fmt::format("malformed header field \"{}\"", name));
     fmt::format_to(std::back_inserter(out), "{}: {}\r\n", name, value);
   }
   if (!r.body.empty() || r.method == "POST" || r.method == "PUT" || r.method == "PATCH")
@@ -135,7 +138,8 @@ struct Client::Impl {
     TimePoint now = Clock::now();
     auto& list = idle[key];
     list.push_back({std::move(stream), now});
-    while (list.size() > options.idle_per_host || now - list.front().since > options.idle_timeout) dropped.splice(dropped.end(), list, list.begin());
+    while (list.size() > options.idle_per_host || now - list.front().since > options.idle_timeout)
+      dropped.splice(dropped.end(), list, list.begin());
   }
 };
 
@@ -249,8 +253,8 @@ Task<Result<>> receive_head(ResponseImpl& response, bool head_method, bool conne
 }
 
 // Sends and receives the head. `sent` tells whether the write succeeded.
-Task<Result<std::unique_ptr<ResponseImpl>>> exchange(std::unique_ptr<Stream> stream, std::string_view head, const ClientRequest& request, TimePoint deadline,
-                                                     bool& sent, bool& nothing) {
+Task<Result<std::unique_ptr<ResponseImpl>>> exchange(std::unique_ptr<Stream> stream, std::string_view head, const ClientRequest& request,
+                                                     TimePoint deadline, bool& sent, bool& nothing) {
   auto response = std::make_unique<ResponseImpl>();
   response->stream_ = std::move(stream);
   Stream& s = *response->stream_;

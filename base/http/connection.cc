@@ -157,7 +157,8 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
         if (equal_ignoring_case(value, "close")) keep_alive = false;
         continue;
       }
-      if (name.find_first_of("\r\n: ") != std::string::npos || value.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) continue;
+      if (name.find_first_of("\r\n: ") != std::string::npos || value.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos)
+        continue;
       head_text += name;
       head_text += ": ";
       head_text += value;
@@ -237,7 +238,8 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
         co_return Received::request;
       }
       auto n = co_await stream->read(buffer.room(buffer.view().empty() ? kIdleBuffer : 2048));
-      if (!n && n.error().code == 504 && began) co_return co_await refuse(fail(408, "Timeout", "the header did not arrive in time").error());
+      if (!n && n.error().code == 504 && began)
+        co_return co_await refuse(fail(408, "Timeout", "the header did not arrive in time").error());
       if (!n && n.error().code == 504 && !began) co_return wait < limits.idle_timeout ? Received::nothing : Received::end;
       if (!n || *n == 0) co_return Received::end;
       idle_ = false;
@@ -295,8 +297,8 @@ class ConnectionImpl final : public Connection, public std::enable_shared_from_t
   Task<Received> refuse(Error error) {
     body.start(Body::Framing::until_close);  // what follows is not understood
     int status = error.code >= 400 && error.code < 600 ? error.code : 400;
-    std::string text = fmt::format("HTTP/1.1 {} {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}\n", status,
-                                   status_text(status), error.message.size() + 1, error.message);
+    std::string text = fmt::format("HTTP/1.1 {} {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}\n",
+                                   status, status_text(status), error.message.size() + 1, error.message);
     std::string_view parts[] = {text};
     auto sent = co_await write_out(parts);
     if (sent) co_await linger();

@@ -35,7 +35,8 @@ constexpr size_t kAcknowledgements = 100;     // waiting to be sent, of pings an
 
 // Fields that say how a connection works have no place in HTTP/2 (RFC 9113 part 8.2.2); the date is our own unless set.
 bool belongs_to_connection(std::string_view lower) {
-  return lower == "connection" || lower == "keep-alive" || lower == "proxy-connection" || lower == "transfer-encoding" || lower == "upgrade";
+  return lower == "connection" || lower == "keep-alive" || lower == "proxy-connection" || lower == "transfer-encoding" ||
+         lower == "upgrade";
 }
 
 nghttp2_nv field(std::string_view name, std::string_view value) {
@@ -62,7 +63,9 @@ bool Http2Budget::spend() {
 // What libnghttp2 calls while it reads or gathers frames. None of these sends or waits.
 struct Http2Callbacks {
   static Http2Connection& of(void* user) { return *static_cast<Http2Connection*>(user); }
-  static Http2Exchange* exchange(nghttp2_session* s, int32_t id) { return static_cast<Http2Exchange*>(nghttp2_session_get_stream_user_data(s, id)); }
+  static Http2Exchange* exchange(nghttp2_session* s, int32_t id) {
+    return static_cast<Http2Exchange*>(nghttp2_session_get_stream_user_data(s, id));
+  }
 
   static int begin_headers(nghttp2_session* s, const nghttp2_frame* frame, void* user) {
     Http2Connection& c = of(user);
@@ -166,7 +169,8 @@ struct Http2Callbacks {
     return 0;
   }
 
-  static ssize_t frame_length(nghttp2_session*, uint8_t, int32_t, int32_t connection_window, int32_t stream_window, uint32_t largest, void*) {
+  static ssize_t frame_length(nghttp2_session*, uint8_t, int32_t, int32_t connection_window, int32_t stream_window, uint32_t largest,
+                              void*) {
     return std::max<ssize_t>(1, std::min({kFrame, ssize_t{connection_window}, ssize_t{stream_window}, ssize_t{largest}}));
   }
 
@@ -244,7 +248,8 @@ struct Http2Callbacks {
 Result<> Http2Connection::open() {
   const nghttp2_session_callbacks* callbacks = Http2Callbacks::all();
   const nghttp2_option* options = Http2Callbacks::options();
-  if (!callbacks || !options || nghttp2_session_server_new2(&session, callbacks, this, options) != 0) return internal("HTTP/2: out of memory");
+  if (!callbacks || !options || nghttp2_session_server_new2(&session, callbacks, this, options) != 0)
+    return internal("HTTP/2: out of memory");
   const nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, static_cast<uint32_t>(limits.streams)},
                                              {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<uint32_t>(limits.header_bytes)}};
   nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, 2);
@@ -422,7 +427,8 @@ bool Http2Connection::gather() {
     frames_.append(reinterpret_cast<const char*>(data), static_cast<size_t>(n));
     gathered_ += static_cast<size_t>(n);
   }
-  for (const Piece& p : pieces_) parts_.push_back(p.data ? std::string_view(p.data, p.size) : std::string_view(frames_).substr(p.offset, p.size));
+  for (const Piece& p : pieces_)
+    parts_.push_back(p.data ? std::string_view(p.data, p.size) : std::string_view(frames_).substr(p.offset, p.size));
   return !parts_.empty();
 }
 
@@ -458,7 +464,8 @@ void Http2Connection::request_arrived(Http2Exchange& e) {
     refuse(bad_request("a malformed request target"));
   if (q.headers.all("host").size() > 1) refuse(bad_request("more than one Host field"));
   std::string host(q.headers.get("host"));
-  if (!e.authority.empty() && !host.empty() && !equal_ignoring_case(e.authority, host)) refuse(bad_request("the authority and the Host field differ"));
+  if (!e.authority.empty() && !host.empty() && !equal_ignoring_case(e.authority, host))
+    refuse(bad_request("the authority and the Host field differ"));
   if (!e.authority.empty()) host = e.authority;
   if (host.empty() || host.find_first_of(" \t/@,\\#?") != host.npos) refuse(bad_request("no Host field, or a malformed one"));
   q.headers.set("Host", host);

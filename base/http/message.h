@@ -35,7 +35,8 @@ class Query {
   std::string_view get(std::string_view name) const;
   bool has(std::string_view name) const;
   std::vector<std::string_view> all(std::string_view name) const;
-  bool flag(std::string_view name) const;  // present, and neither "0" nor "false": as the Kubernetes API reads booleans (clients send True, true, 1)
+  bool flag(std::string_view name)
+      const;  // present, and neither "0" nor "false": as the Kubernetes API reads booleans (clients send True, true, 1)
   auto begin() const { return items_.begin(); }
   auto end() const { return items_.end(); }
   bool empty() const { return items_.empty(); }

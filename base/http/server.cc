@@ -156,7 +156,9 @@ struct Server::Impl : std::enable_shared_from_this<Server::Impl> {
     auto where = format_address(address.storage);
     if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address.storage), address.length) != 0 || ::listen(fd.get(), 4096) != 0) {
       int err = errno;
-      if (err == EADDRINUSE) return fail(500, "AddressInUse", fmt::format("cannot listen on {}: port {} is already in use by another process", where, options.port));
+      if (err == EADDRINUSE)
+        return fail(500, "AddressInUse",
+                    fmt::format("cannot listen on {}: port {} is already in use by another process", where, options.port));
       return errno_error(fmt::format("cannot listen on {}", where), err);
     }
     sockaddr_storage bound{};

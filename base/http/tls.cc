@@ -18,7 +18,8 @@ Result<> use_identity(SSL_CTX* ctx, const KeyPair& identity) {
   openssl::Bio in = openssl::reader(identity.certificate_pem);
   openssl::Certificate leaf(PEM_read_bio_X509(in.get(), nullptr, no_password, nullptr));
   if (!leaf) return bad_request(fmt::format("no certificate in the PEM text: {}", openssl_errors()));
-  if (SSL_CTX_use_certificate(ctx, leaf.get()) != 1) return bad_request(fmt::format("the certificate cannot be used: {}", openssl_errors()));
+  if (SSL_CTX_use_certificate(ctx, leaf.get()) != 1)
+    return bad_request(fmt::format("the certificate cannot be used: {}", openssl_errors()));
   while (X509* next = PEM_read_bio_X509(in.get(), nullptr, no_password, nullptr)) {
     if (SSL_CTX_add0_chain_cert(ctx, next) != 1) {
       X509_free(next);
@@ -50,8 +51,8 @@ Result<> trust(SSL_CTX* ctx, std::string_view pem, bool names) {
 }
 
 Result<> trust_system_roots(SSL_CTX* ctx) {
-  for (const char* path : {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem",
-                           "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"}) {
+  for (const char* path : {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+                           "/etc/ssl/cert.pem", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"}) {
     if (!exists(path)) continue;
     TRY(std::string pem, read_file(path));
     return trust(ctx, pem, false);
@@ -157,7 +158,8 @@ Result<TlsContextPtr> make_client_context(const TlsClientOptions& options) {
   X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
   context->alpn_wire = alpn_wire(options.alpn);
   if (!context->alpn_wire.empty())
-    SSL_CTX_set_alpn_protos(ctx, reinterpret_cast<const unsigned char*>(context->alpn_wire.data()), static_cast<unsigned>(context->alpn_wire.size()));
+    SSL_CTX_set_alpn_protos(ctx, reinterpret_cast<const unsigned char*>(context->alpn_wire.data()),
+                            static_cast<unsigned>(context->alpn_wire.size()));
   return context;
 }
 

@@ -41,6 +41,7 @@ Result<TlsContextPtr> make_client_context(const TlsClientOptions& options);
 // Both take the stream and hand back the encrypted one.
 Task<Result<std::unique_ptr<Stream>>> tls_accept(std::unique_ptr<Stream> stream, TlsContextPtr context, Duration timeout = 10s);
 // server_name: verified against the certificate (DNS name or IP literal) and sent as SNI where it is a name.
-Task<Result<std::unique_ptr<Stream>>> tls_connect(std::unique_ptr<Stream> stream, TlsContextPtr context, std::string server_name, Duration timeout = 10s);
+Task<Result<std::unique_ptr<Stream>>> tls_connect(std::unique_ptr<Stream> stream, TlsContextPtr context, std::string server_name,
+                                                  Duration timeout = 10s);
 
 }  // namespace base::http

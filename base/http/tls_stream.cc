@@ -378,7 +378,8 @@ Task<Result<std::unique_ptr<Stream>>> tls_accept(std::unique_ptr<Stream> stream,
   co_return co_await handshake(std::move(c), true, limit);
 }
 
-Task<Result<std::unique_ptr<Stream>>> tls_connect(std::unique_ptr<Stream> stream, TlsContextPtr context, std::string server_name, Duration limit) {
+Task<Result<std::unique_ptr<Stream>>> tls_connect(std::unique_ptr<Stream> stream, TlsContextPtr context, std::string server_name,
+                                                  Duration limit) {
   CO_TRY(ConnectionPtr c, make_connection(std::move(stream), std::move(context)));
   SSL_set_connect_state(c->ssl);
   unsigned char address[16];
@@ -386,7 +387,8 @@ Task<Result<std::unique_ptr<Stream>>> tls_connect(std::unique_ptr<Stream> stream
   if (!literal && !server_name.empty()) SSL_set_tlsext_host_name(c->ssl, server_name.c_str());
   if (c->state.context->verify) {
     X509_VERIFY_PARAM* param = SSL_get0_param(c->ssl);
-    int ok = literal ? X509_VERIFY_PARAM_set1_ip_asc(param, server_name.c_str()) : X509_VERIFY_PARAM_set1_host(param, server_name.c_str(), server_name.size());
+    int ok = literal ? X509_VERIFY_PARAM_set1_ip_asc(param, server_name.c_str())
+                     : X509_VERIFY_PARAM_set1_host(param, server_name.c_str(), server_name.size());
     if (ok != 1 || server_name.empty()) co_return bad_request(fmt::format("\"{}\" cannot be verified as a server's name", server_name));
   }
   co_return co_await handshake(std::move(c), false, limit);

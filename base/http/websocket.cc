@@ -57,7 +57,8 @@ class WebSocketImpl final : public WebSocket {
 
       if (!control) {
         if (opcode > op_binary || (opcode == op_continuation) != started) co_return co_await protocol_error(1002, "an unexpected opcode");
-        if (size > kMaxMessage || message.data.size() + size > kMaxMessage) co_return co_await protocol_error(1009, "the message is too large");
+        if (size > kMaxMessage || message.data.size() + size > kMaxMessage)
+          co_return co_await protocol_error(1009, "the message is too large");
         if (!started) message.kind = opcode == op_text ? WebSocketMessage::Kind::text : WebSocketMessage::Kind::binary;
         started = true;
         size_t at = message.data.size();
@@ -65,7 +66,8 @@ class WebSocketImpl final : public WebSocket {
         CO_CHECK_OK(co_await read_exactly(message.data.data() + at, static_cast<size_t>(size)));
         if (masked) apply_mask(message.data.data() + at, static_cast<size_t>(size), mask, 0);
         if (!final) continue;
-        if (message.kind == WebSocketMessage::Kind::text && !is_utf8(message.data)) co_return co_await protocol_error(1007, "text that is not UTF-8");
+        if (message.kind == WebSocketMessage::Kind::text && !is_utf8(message.data))
+          co_return co_await protocol_error(1007, "text that is not UTF-8");
         co_return message;
       }
 
@@ -210,7 +212,8 @@ bool is_websocket_upgrade(const Request& request) {
   return request.headers.has_token("Connection", "upgrade") && request.headers.has_token("Upgrade", "websocket");
 }
 
-Task<Result<std::unique_ptr<WebSocket>>> accept_websocket(Request& request, Response& response, std::span<const std::string_view> protocols) {
+Task<Result<std::unique_ptr<WebSocket>>> accept_websocket(Request& request, Response& response,
+                                                          std::span<const std::string_view> protocols) {
   if (request.method != "GET" || !is_websocket_upgrade(request)) co_return co_await refuse(response, 400, "not a WebSocket upgrade");
   if (request.headers.get("Sec-WebSocket-Version") != "13") co_return co_await refuse(response, 426, "WebSocket version 13 is required");
   auto key = base64_decode(request.headers.get("Sec-WebSocket-Key"));
@@ -234,7 +237,8 @@ Task<Result<std::unique_ptr<WebSocket>>> accept_websocket(Request& request, Resp
   co_return std::make_unique<WebSocketImpl>(stream, nullptr, std::move(chosen), false);
 }
 
-Task<Result<std::unique_ptr<WebSocket>>> connect_websocket(Client& client, ClientRequest request, std::span<const std::string_view> protocols) {
+Task<Result<std::unique_ptr<WebSocket>>> connect_websocket(Client& client, ClientRequest request,
+                                                           std::span<const std::string_view> protocols) {
   std::string key = base64_encode(random_bytes(16));
   std::string offer;
   for (std::string_view p : protocols) {
@@ -256,7 +260,8 @@ Task<Result<std::unique_ptr<WebSocket>>> connect_websocket(Client& client, Clien
                    fmt::format("the server answered the WebSocket upgrade with {} {}{}{}", response->status, status_text(response->status),
                                text && !text->empty() ? ": " : "", text ? *text : std::string()));
   }
-  if (!equal_ignoring_case(response->headers.get("Upgrade"), "websocket") || response->headers.get("Sec-WebSocket-Accept") != accept_key(key))
+  if (!equal_ignoring_case(response->headers.get("Upgrade"), "websocket") ||
+      response->headers.get("Sec-WebSocket-Accept") != accept_key(key))
     co_return unavailable("the server's WebSocket handshake is wrong");
   std::string chosen(response->headers.get("Sec-WebSocket-Protocol"));
   std::unique_ptr<Stream> stream = response->take_stream();

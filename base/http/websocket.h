@@ -27,8 +27,10 @@ class WebSocket {
 
 bool is_websocket_upgrade(const Request& request);
 // Answers the upgrade with the first of `protocols` (server's order of preference) that the client offers; 400 when none fits.
-Task<Result<std::unique_ptr<WebSocket>>> accept_websocket(Request& request, Response& response, std::span<const std::string_view> protocols);
+Task<Result<std::unique_ptr<WebSocket>>> accept_websocket(Request& request, Response& response,
+                                                          std::span<const std::string_view> protocols);
 // The client side: url is http(s)://...
-Task<Result<std::unique_ptr<WebSocket>>> connect_websocket(Client& client, ClientRequest request, std::span<const std::string_view> protocols);
+Task<Result<std::unique_ptr<WebSocket>>> connect_websocket(Client& client, ClientRequest request,
+                                                           std::span<const std::string_view> protocols);
 
 }  // namespace base::http

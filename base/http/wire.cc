@@ -91,7 +91,8 @@ Result<> parse_fields(std::string_view text, size_t max_fields, bool request, He
           host_seen = true;
           out.host = value;
           for (char c : value) {
-            if (c == ' ' || c == '\t' || c == '/' || c == '@' || c == ',' || c == '\\' || c == '#' || c == '?') return bad_request("a malformed Host field");
+            if (c == ' ' || c == '\t' || c == '/' || c == '@' || c == ',' || c == '\\' || c == '#' || c == '?')
+              return bad_request("a malformed Host field");
           }
         }
         break;
@@ -287,7 +288,8 @@ Result<std::string_view> ChunkDecoder::next(std::string_view& in) {
           break;
         }
         if (c == ':') colon_ = true;
-        if ((static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f || ++skipped_ > 8192) return bad_request("a malformed trailer");
+        if ((static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f || ++skipped_ > 8192)
+          return bad_request("a malformed trailer");
         break;
       case State::trailer_lf:
         if (c != '\n') return bad_request("a malformed trailer");
@@ -315,8 +317,8 @@ std::string_view date_line() {
     static constexpr const char* months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     tm t{};
     gmtime_r(&second, &t);
-    auto end = fmt::format_to_n(text, sizeof text, "Date: {}, {:02} {} {:04} {:02}:{:02}:{:02} GMT\r\n", days[t.tm_wday], t.tm_mday, months[t.tm_mon],
-                                t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec);
+    auto end = fmt::format_to_n(text, sizeof text, "Date: {}, {:02} {} {:04} {:02}:{:02}:{:02} GMT\r\n", days[t.tm_wday], t.tm_mday,
+                                months[t.tm_mon], t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec);
     (void)end;
   }
   return {text, 37};

@@ -115,7 +115,8 @@ Result<LogFile::Numbers> LogFile::open(const std::string& path, const std::strin
   if (!numbers.clean) {
     base::log::info("datastore", "{} was not closed in order: checking it", path);
     sqlite3_stmt* s = nullptr;
-    if (sqlite3_prepare_v2(db_, "PRAGMA quick_check(1)", -1, &s, nullptr) != SQLITE_OK) return failure(sqlite3_extended_errcode(db_), "cannot check");
+    if (sqlite3_prepare_v2(db_, "PRAGMA quick_check(1)", -1, &s, nullptr) != SQLITE_OK)
+      return failure(sqlite3_extended_errcode(db_), "cannot check");
     rc = sqlite3_step(s);
     std::string verdict = rc == SQLITE_ROW ? reinterpret_cast<const char*>(sqlite3_column_text(s, 0)) : "";
     sqlite3_finalize(s);
@@ -152,24 +153,28 @@ Result<> LogFile::create_or_check() {
   TRY(int64_t format, number("PRAGMA user_version"));
   TRY(int64_t tables, number("SELECT count(*) FROM sqlite_schema"));
   if (application == 0 && tables == 0) {
-    return execute(fmt::format("BEGIN IMMEDIATE;"
-                               "CREATE TABLE log(id INTEGER PRIMARY KEY, key TEXT NOT NULL, created INTEGER NOT NULL, value BLOB, sum INTEGER NOT NULL);"
-                               "CREATE TABLE numbers(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
-                               "INSERT INTO numbers VALUES('reserved',0),('compacted',0),('clean',1);"
-                               "PRAGMA application_id={}; PRAGMA user_version={}; COMMIT",
-                               kApplicationId, kFormat)
-                       .c_str());
+    return execute(
+        fmt::format(
+            "BEGIN IMMEDIATE;"
+            "CREATE TABLE log(id INTEGER PRIMARY KEY, key TEXT NOT NULL, created INTEGER NOT NULL, value BLOB, sum INTEGER NOT NULL);"
+            "CREATE TABLE numbers(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
+            "INSERT INTO numbers VALUES('reserved',0),('compacted',0),('clean',1);"
+            "PRAGMA application_id={}; PRAGMA user_version={}; COMMIT",
+            kApplicationId, kFormat)
+            .c_str());
   }
   if (application != kApplicationId) return base::fail(500, "InternalError", path_ + " is a database of another program");
   if (format != kFormat) {
-    return base::fail(500, "InternalError", fmt::format("{} has format {}, this version reads format {}: use a newer version", path_, format, kFormat));
+    return base::fail(500, "InternalError",
+                      fmt::format("{} has format {}, this version reads format {}: use a newer version", path_, format, kFormat));
   }
   return {};
 }
 
 Result<> LogFile::prepare() {
   auto make = [&](const char* sql, sqlite3_stmt*& s) -> Result<> {
-    if (sqlite3_prepare_v3(db_, sql, -1, SQLITE_PREPARE_PERSISTENT, &s, nullptr) != SQLITE_OK) return failure(sqlite3_extended_errcode(db_), "cannot use");
+    if (sqlite3_prepare_v3(db_, sql, -1, SQLITE_PREPARE_PERSISTENT, &s, nullptr) != SQLITE_OK)
+      return failure(sqlite3_extended_errcode(db_), "cannot use");
     return {};
   };
   CHECK_OK(make("BEGIN IMMEDIATE", begin_));
@@ -200,10 +205,12 @@ Result<> LogFile::load(const std::function<void(Row)>& row) {
     if (sqlite3_column_type(s, 3) != SQLITE_NULL) record->value = base::make_bytes(text(3));
     if (static_cast<uint32_t>(sqlite3_column_int64(s, 4)) != row_checksum(r.id, record->key, record->created, record->value.get())) {
       return base::fail(500, kDiskFailed,
-                        fmt::format("{} is corrupt: the checksum of revision {} of \"{}\" is wrong; restore a backup", path_, record->revision, record->key));
+                        fmt::format("{} is corrupt: the checksum of revision {} of \"{}\" is wrong; restore a backup", path_,
+                                    record->revision, record->key));
     }
     if (record->value && Keyring::sealed(*record->value)) {
-      if (!keyring_) return base::fail(500, "InternalError", fmt::format("\"{}\" in {} is encrypted, and no key file was given", record->key, path_));
+      if (!keyring_)
+        return base::fail(500, "InternalError", fmt::format("\"{}\" in {} is encrypted, and no key file was given", record->key, path_));
       TRY(std::string plain, keyring_->open_value(record->key, *record->value));
       record->value = base::make_bytes(std::move(plain));
     }
@@ -297,7 +304,8 @@ Result<> LogFile::copy_to(const std::string& path) {
     base::Fd fd(::open(part.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd || ::fsync(fd.get()) != 0) result = base::errno_error("fsync " + part);
   }
-  if (result && ::renameat2(AT_FDCWD, part.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) != 0) result = base::errno_error("rename to " + path);
+  if (result && ::renameat2(AT_FDCWD, part.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) != 0)
+    result = base::errno_error("rename to " + path);
   if (result) result = sync_folder(path);
   if (!result) ::unlink(part.c_str());
   return result;

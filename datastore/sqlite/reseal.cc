@@ -29,9 +29,10 @@ void bind_prefix(sqlite3_stmt* s, int first, const std::string& prefix) {
 Result<Sealing> LogFile::sealing() const {
   Sealing out;
   out.enabled = keyring_ && !sealed_prefixes_.empty();
-  const std::string sql = fmt::format("SELECT CASE WHEN substr(value,1,{0})=x'00415053' THEN lower(hex(substr(value,{1},{2}))) ELSE '' END AS k, count(*) FROM log "
-                                      "WHERE value IS NOT NULL AND key>=?1 AND key<?2 GROUP BY k",
-                                      Keyring::kMark.size(), Keyring::kMark.size() + 1, Keyring::kIdBytes);
+  const std::string sql = fmt::format(
+      "SELECT CASE WHEN substr(value,1,{0})=x'00415053' THEN lower(hex(substr(value,{1},{2}))) ELSE '' END AS k, count(*) FROM log "
+      "WHERE value IS NOT NULL AND key>=?1 AND key<?2 GROUP BY k",
+      Keyring::kMark.size(), Keyring::kMark.size() + 1, Keyring::kIdBytes);
   for (const std::string& prefix : sealed_prefixes_) {
     sqlite3_stmt* raw = nullptr;
     if (sqlite3_prepare_v2(db_, sql.c_str(), -1, &raw, nullptr) != SQLITE_OK) return failure(sqlite3_extended_errcode(db_), "cannot read");
@@ -60,8 +61,10 @@ Result<int64_t> LogFile::reseal_some(const std::string& prefix, int64_t after) {
   constexpr int most = 256;
   CHECK_OK(begin());
   sqlite3_stmt *read_raw = nullptr, *write_raw = nullptr;
-  const std::string select = fmt::format("SELECT id,key,created,value FROM log WHERE id>?3 AND value IS NOT NULL AND key>=?1 AND key<?2 ORDER BY id LIMIT {}", most);
-  if (sqlite3_prepare_v2(db_, select.c_str(), -1, &read_raw, nullptr) != SQLITE_OK) return failure(sqlite3_extended_errcode(db_), "cannot read");
+  const std::string select = fmt::format(
+      "SELECT id,key,created,value FROM log WHERE id>?3 AND value IS NOT NULL AND key>=?1 AND key<?2 ORDER BY id LIMIT {}", most);
+  if (sqlite3_prepare_v2(db_, select.c_str(), -1, &read_raw, nullptr) != SQLITE_OK)
+    return failure(sqlite3_extended_errcode(db_), "cannot read");
   Statement read(read_raw, sqlite3_finalize);
   if (sqlite3_prepare_v2(db_, "UPDATE log SET value=?1, sum=?2 WHERE id=?3", -1, &write_raw, nullptr) != SQLITE_OK)
     return failure(sqlite3_extended_errcode(db_), "cannot write");
@@ -77,7 +80,8 @@ Result<int64_t> LogFile::reseal_some(const std::string& prefix, int64_t after) {
   std::vector<Old> rows;
   int rc;
   while ((rc = sqlite3_step(read_raw)) == SQLITE_ROW)
-    rows.push_back({sqlite3_column_int64(read_raw, 0), bytes_of(read_raw, 1), static_cast<Revision>(sqlite3_column_int64(read_raw, 2)), bytes_of(read_raw, 3)});
+    rows.push_back({sqlite3_column_int64(read_raw, 0), bytes_of(read_raw, 1), static_cast<Revision>(sqlite3_column_int64(read_raw, 2)),
+                    bytes_of(read_raw, 3)});
   if (rc != SQLITE_DONE) return failure(sqlite3_extended_errcode(db_), "cannot read");
   read.reset();
   for (Old& row : rows) {

@@ -190,7 +190,8 @@ Result<> Writer::check_volatile(std::string_view prefix, Revision at) const {
   if (at >= volatile_floor_) return {};
   for (const std::string& p : options_.volatile_prefixes) {
     if (p.starts_with(prefix) || prefix.starts_with(p)) {
-      return base::expired(fmt::format("too old resource version: {} ({}): it was kept in memory by an earlier process", at, volatile_floor_));
+      return base::expired(
+          fmt::format("too old resource version: {} ({}): it was kept in memory by an earlier process", at, volatile_floor_));
     }
   }
   return {};
@@ -530,7 +531,8 @@ std::optional<base::TimePoint> Writer::next_deadline(base::TimePoint now) const 
   std::optional<base::TimePoint> deadline;
   if (auto next = history_.next_due(window_)) deadline = *next + window_.time / 16 + 1ms;
   if (!garbage_.empty()) deadline = std::min(deadline.value_or(base::TimePoint::max()), now + 1s);  // the disk was full
-  if (file_.wal_pages() >= kWalPagesIdle) deadline = std::min(deadline.value_or(base::TimePoint::max()), std::max(last_write_ + kIdle, now + 100ms));
+  if (file_.wal_pages() >= kWalPagesIdle)
+    deadline = std::min(deadline.value_or(base::TimePoint::max()), std::max(last_write_ + kIdle, now + 100ms));
   if (settle_at_ != base::TimePoint::max()) deadline = std::min(deadline.value_or(settle_at_), settle_at_);
   return deadline;
 }

@@ -15,9 +15,9 @@ namespace {
 
 constexpr CapabilitySet bit(int n) { return CapabilitySet{1} << n; }
 
-constexpr CapabilitySet kDefault = bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) | bit(CAP_FSETID) | bit(CAP_FOWNER) | bit(CAP_MKNOD) | bit(CAP_NET_RAW) |
-                                   bit(CAP_SETGID) | bit(CAP_SETUID) | bit(CAP_SETFCAP) | bit(CAP_SETPCAP) | bit(CAP_NET_BIND_SERVICE) |
-                                   bit(CAP_SYS_CHROOT) | bit(CAP_KILL) | bit(CAP_AUDIT_WRITE);
+constexpr CapabilitySet kDefault = bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) | bit(CAP_FSETID) | bit(CAP_FOWNER) | bit(CAP_MKNOD) |
+                                   bit(CAP_NET_RAW) | bit(CAP_SETGID) | bit(CAP_SETUID) | bit(CAP_SETFCAP) | bit(CAP_SETPCAP) |
+                                   bit(CAP_NET_BIND_SERVICE) | bit(CAP_SYS_CHROOT) | bit(CAP_KILL) | bit(CAP_AUDIT_WRITE);
 
 bool is_all(const std::string& name) { return name == "ALL" || name == "all" || name == "CAP_ALL"; }
 
@@ -33,7 +33,8 @@ CapabilitySet bounding_capabilities() {
   return set;
 }
 
-base::Result<CapabilitySet> container_capabilities(const std::vector<std::string>& add, const std::vector<std::string>& drop, bool privileged) {
+base::Result<CapabilitySet> container_capabilities(const std::vector<std::string>& add, const std::vector<std::string>& drop,
+                                                   bool privileged) {
   CapabilitySet possible = bounding_capabilities();
   CapabilitySet set = privileged ? possible : kDefault;
   if (std::ranges::any_of(add, is_all)) set = possible;

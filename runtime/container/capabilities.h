@@ -14,7 +14,8 @@ using CapabilitySet = uint64_t;  // bit n is capability n
 // All the kernel and this process can give (the bounding set).
 CapabilitySet bounding_capabilities();
 // "ALL" in drop is applied before add, "ALL" in add before drop, as Docker does. 400 on an unknown name.
-base::Result<CapabilitySet> container_capabilities(const std::vector<std::string>& add, const std::vector<std::string>& drop, bool privileged);
+base::Result<CapabilitySet> container_capabilities(const std::vector<std::string>& add, const std::vector<std::string>& drop,
+                                                   bool privileged);
 
 // Removes everything else from the bounding set of the calling process.
 base::Result<> drop_bounding(CapabilitySet keep);

@@ -95,7 +95,8 @@ std::vector<std::string> prefixes(std::string_view path) {
 uint64_t weight_of(uint64_t shares) { return 1 + ((std::clamp<uint64_t>(shares, 2, 262144) - 2) * 9999) / 262142; }
 
 base::Failure missing(std::string_view controller) {
-  return base::internal("the kernel has no cgroup controller \"" + std::string(controller) + "\" (is it off on the kernel's command line?)");
+  return base::internal("the kernel has no cgroup controller \"" + std::string(controller) +
+                        "\" (is it off on the kernel's command line?)");
 }
 
 }  // namespace

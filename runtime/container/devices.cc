@@ -62,16 +62,17 @@ bpf_insn insn(int code, int dst, int src, int off, int imm) {
 
 // Returns 1 for what a rule covers, 0 otherwise. r2 type, r3 access, r4 major, r5 minor.
 std::vector<bpf_insn> device_program(const std::vector<DeviceRule>& rules) {
-  std::vector<bpf_insn> code = {
-      insn(BPF_LDX | BPF_MEM | BPF_W, 2, 1, 0, 0),  insn(BPF_ALU64 | BPF_MOV | BPF_X, 3, 2, 0, 0), insn(BPF_ALU | BPF_AND | BPF_K, 2, 0, 0, 0xffff),
-      insn(BPF_ALU | BPF_RSH | BPF_K, 3, 0, 0, 16), insn(BPF_LDX | BPF_MEM | BPF_W, 4, 1, 4, 0),   insn(BPF_LDX | BPF_MEM | BPF_W, 5, 1, 8, 0)};
+  std::vector<bpf_insn> code = {insn(BPF_LDX | BPF_MEM | BPF_W, 2, 1, 0, 0),      insn(BPF_ALU64 | BPF_MOV | BPF_X, 3, 2, 0, 0),
+                                insn(BPF_ALU | BPF_AND | BPF_K, 2, 0, 0, 0xffff), insn(BPF_ALU | BPF_RSH | BPF_K, 3, 0, 0, 16),
+                                insn(BPF_LDX | BPF_MEM | BPF_W, 4, 1, 4, 0),      insn(BPF_LDX | BPF_MEM | BPF_W, 5, 1, 8, 0)};
   for (const DeviceRule& rule : rules) {
     std::vector<bpf_insn> tests;
     int access = 0;
     if (rule.access.find('m') != std::string::npos) access |= BPF_DEVCG_ACC_MKNOD;
     if (rule.access.find('r') != std::string::npos) access |= BPF_DEVCG_ACC_READ;
     if (rule.access.find('w') != std::string::npos) access |= BPF_DEVCG_ACC_WRITE;
-    if (rule.type != 'a') tests.push_back(insn(BPF_JMP | BPF_JNE | BPF_K, 2, 0, 0, rule.type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR));
+    if (rule.type != 'a')
+      tests.push_back(insn(BPF_JMP | BPF_JNE | BPF_K, 2, 0, 0, rule.type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR));
     if (access != 7) {
       tests.push_back(insn(BPF_ALU | BPF_MOV | BPF_X, 1, 3, 0, 0));
       tests.push_back(insn(BPF_ALU | BPF_AND | BPF_K, 1, 0, 0, ~access & 7));

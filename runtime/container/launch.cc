@@ -51,7 +51,8 @@ void report_identity(int fd, const Identity& who) {
 
 [[noreturn]] void give_up(int report, const base::Error& e, int exit_code) {
   // A full pipe would block a process nobody waits for; messages are far below its size.
-  std::string text = "E" + std::to_string(e.code) + " " + std::to_string(exit_code) + " " + e.reason + '\n' + e.message.substr(0, 4096) + '\0';
+  std::string text =
+      "E" + std::to_string(e.code) + " " + std::to_string(exit_code) + " " + e.reason + '\n' + e.message.substr(0, 4096) + '\0';
   write_fully(report, text);
   ::_exit(exit_code);
 }
@@ -314,17 +315,20 @@ Result<> prepare_exec(const ExecPlan& plan) {
 
 }  // namespace
 
-std::vector<std::string> complete_environment(const std::vector<std::string>& env, const std::string& home, const std::string& hostname, bool tty) {
+std::vector<std::string> complete_environment(const std::vector<std::string>& env, const std::string& home, const std::string& hostname,
+                                              bool tty) {
   std::vector<std::string> out;
   for (const std::string& e : env) {
     std::string_view name = std::string_view(e).substr(0, e.find('='));
-    auto same = std::ranges::find_if(out, [&](const std::string& o) { return o.size() > name.size() && o.starts_with(name) && o[name.size()] == '='; });
+    auto same = std::ranges::find_if(
+        out, [&](const std::string& o) { return o.size() > name.size() && o.starts_with(name) && o[name.size()] == '='; });
     if (e.find('=') == std::string::npos || name.empty()) continue;
     if (same != out.end()) *same = e;
     else out.push_back(e);
   }
   auto absent = [&](std::string_view name) {
-    return std::ranges::none_of(out, [&](const std::string& o) { return o.size() > name.size() && o.starts_with(name) && o[name.size()] == '='; });
+    return std::ranges::none_of(
+        out, [&](const std::string& o) { return o.size() > name.size() && o.starts_with(name) && o[name.size()] == '='; });
   };
   if (absent("PATH")) out.emplace_back(kDefaultPath);
   if (absent("HOME")) out.push_back("HOME=" + home);

@@ -58,6 +58,7 @@ struct LaunchReport {
 LaunchReport parse_report(std::string_view text);
 
 // The environment a process gets: later entries win, PATH, HOME, HOSTNAME and (with a terminal) TERM are added when absent.
-std::vector<std::string> complete_environment(const std::vector<std::string>& env, const std::string& home, const std::string& hostname, bool tty);
+std::vector<std::string> complete_environment(const std::vector<std::string>& env, const std::string& home, const std::string& hostname,
+                                              bool tty);
 
 }  // namespace runtime

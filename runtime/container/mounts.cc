@@ -90,7 +90,8 @@ Result<> attach(const Fd& mount, int target, MountFlags flags, Propagation propa
   if (classic) {
     std::string self = "/proc/self/fd/" + std::to_string(mount.get());
     if (flags.recursive && flags.read_only) return base::fail(400, "InvalidContainerSpec", "recursive read-only mounts need Linux 5.12");
-    if (::mount(nullptr, self.c_str(), nullptr, propagation_flag(propagation) | MS_REC, nullptr) != 0) return base::errno_error("set the propagation of " + what);
+    if (::mount(nullptr, self.c_str(), nullptr, propagation_flag(propagation) | MS_REC, nullptr) != 0)
+      return base::errno_error("set the propagation of " + what);
     if (set != 0 && ::mount(nullptr, self.c_str(), nullptr, MS_REMOUNT | MS_BIND | classic_flags(flags), nullptr) != 0) {
       return base::errno_error("set the flags of the mount of " + what);
     }
@@ -116,7 +117,8 @@ Fd detached_overlay(const std::vector<std::string>& layers, const std::string& u
 
 // "volatile": nothing is synced, neither by the container's fsync nor (with all of the disk) when it ends. After a power cut
 // no writable layer is used again, so there is nothing to be durable for.
-Result<> mount_overlay(const std::vector<std::string>& layers, const std::string& upper, const std::string& work, const std::string& where) {
+Result<> mount_overlay(const std::vector<std::string>& layers, const std::string& upper, const std::string& work,
+                       const std::string& where) {
   if (Fd mount = detached_overlay(layers, upper, work)) {
     Fd target(::open(where.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!target || sys::move_mount(mount.get(), target.get()) != 0) return base::errno_error("mount the root file system");
@@ -131,7 +133,8 @@ Result<> mount_overlay(const std::vector<std::string>& layers, const std::string
     }
   }
   options += ",upperdir=" + upper + ",workdir=" + work;
-  if (options.size() + 16 >= static_cast<size_t>(::sysconf(_SC_PAGESIZE))) return base::internal("mount the root file system: too many layers for this kernel");
+  if (options.size() + 16 >= static_cast<size_t>(::sysconf(_SC_PAGESIZE)))
+    return base::internal("mount the root file system: too many layers for this kernel");
   if (::mount("overlay", where.c_str(), "overlay", 0, (options + ",volatile").c_str()) == 0) return {};
   if (::mount("overlay", where.c_str(), "overlay", 0, options.c_str()) != 0) {
     return base::errno_error("mount the root file system (overlayfs of " + std::to_string(layers.size()) + " layers)");

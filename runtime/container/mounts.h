@@ -24,6 +24,7 @@ base::Result<base::Fd> clone_mount(int fd, bool recursive);
 // Attaches it on `target` and gives it the flags; in one step where the kernel can.
 base::Result<> attach(const base::Fd& mount, int target, MountFlags flags, Propagation propagation, const std::string& what);
 // An overlay of directories (topmost first) with its writable layer; attached on the directory `where` (an absolute path).
-base::Result<> mount_overlay(const std::vector<std::string>& layers, const std::string& upper, const std::string& work, const std::string& where);
+base::Result<> mount_overlay(const std::vector<std::string>& layers, const std::string& upper, const std::string& work,
+                             const std::string& where);
 
 }  // namespace runtime

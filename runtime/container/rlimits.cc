@@ -35,7 +35,8 @@ base::Result<> set_rlimits(const std::vector<Rlimit>& limits) {
     }
     if (number < 0) return base::fail(400, "InvalidContainerSpec", "unknown resource limit \"" + limit.name + "\"");
     rlimit value{limit.soft, limit.hard};
-    if (::setrlimit(static_cast<__rlimit_resource_t>(number), &value) != 0) return base::errno_error("set the resource limit " + limit.name);
+    if (::setrlimit(static_cast<__rlimit_resource_t>(number), &value) != 0)
+      return base::errno_error("set the resource limit " + limit.name);
   }
   return {};
 }

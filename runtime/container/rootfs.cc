@@ -49,7 +49,8 @@ class Builder {
 
   Result<> build(Fd& terminal, Fd& peer) {
     CHECK_OK(take_sources(true));
-    if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return base::errno_error("leave the propagation of the host's mounts");
+    if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0)
+      return base::errno_error("leave the propagation of the host's mounts");
     CHECK_OK(take_sources(false));
     CHECK_OK(take_shm());
     CHECK_OK(enter_root());
@@ -203,7 +204,8 @@ class Builder {
     CHECK_OK(put(dev, "/dev"));
     auto below = [&](const char* name) { return Fd(::openat(dev.get(), name, O_PATH | O_NOFOLLOW | O_CLOEXEC)); };
 
-    TRY(Fd pts, new_mount("devpts", {{"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}}, {.no_suid = true, .no_exec = true}));
+    TRY(Fd pts, new_mount("devpts", {{"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}},
+                          {.no_suid = true, .no_exec = true}));
     if (spec_.tty) CHECK_OK(open_terminal(pts.get(), terminal, peer));
     CHECK_OK(attach(pts, below("pts").get(), {}, Propagation::none, "/dev/pts"));
     CHECK_OK(attach(shm_, below("shm").get(), {.no_suid = true, .no_dev = true, .no_exec = true}, Propagation::none, "/dev/shm"));
@@ -231,7 +233,8 @@ class Builder {
       TRY(parent, make_directory_below(root, name.substr(0, slash), 0755));
       name = name.substr(slash + 1);
     }
-    if (::mknodat(parent.get(), name.c_str(), n.mode, n.device) != 0 && errno != EEXIST) return base::errno_error("make the device " + n.path);
+    if (::mknodat(parent.get(), name.c_str(), n.mode, n.device) != 0 && errno != EEXIST)
+      return base::errno_error("make the device " + n.path);
     if (n.uid != 0 || n.gid != 0) (void)!::fchownat(parent.get(), name.c_str(), n.uid, n.gid, AT_SYMLINK_NOFOLLOW);
     return {};
   }
@@ -243,7 +246,9 @@ class Builder {
     if (!target) return base::internal("mount " + what + ": " + target.error().message);
     if (on_procfs(target->get())) return base::internal("mount " + what + ": the target is inside /proc");
     if (s.directory != is_directory(target->get())) {
-      return base::internal("mount " + what + ": " + (s.directory ? "not a directory: the source is one, the target is not" : "the target is a directory, the source is not"));
+      return base::internal(
+          "mount " + what + ": " +
+          (s.directory ? "not a directory: the source is one, the target is not" : "the target is a directory, the source is not"));
     }
     MountFlags flags{m.read_only, m.no_suid, m.no_dev, m.no_exec, m.read_only && m.recursive_read_only};
     if (m.kind == Mount::Kind::bind) return attach(s.tree, target->get(), flags, m.propagation, what);
@@ -257,7 +262,8 @@ class Builder {
 
   Result<> mask() {
     struct stat s;
-    if (!null_ || ::fstat(null_.get(), &s) != 0 || !S_ISCHR(s.st_mode) || s.st_rdev != makedev(1, 3)) return base::internal("/dev/null is not the null device");
+    if (!null_ || ::fstat(null_.get(), &s) != 0 || !S_ISCHR(s.st_mode) || s.st_rdev != makedev(1, 3))
+      return base::internal("/dev/null is not the null device");
     std::optional<Fd> empty;  // attached once, then cloned
     for (const char* path : kReadOnly) {
       Fd target = sys::openat2(root_.get(), path + 1, O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
@@ -272,7 +278,8 @@ class Builder {
         TRY(Fd tree, clone_mount(null_.get(), false));
         CHECK_OK(attach(tree, target.get(), {.read_only = true}, Propagation::none, path));
       } else if (!empty) {
-        TRY(empty, new_mount("tmpfs", {{"mode", "555"}, {"nr_blocks", "1"}, {"nr_inodes", "1"}}, {.read_only = true, .no_suid = true, .no_dev = true, .no_exec = true}));
+        TRY(empty, new_mount("tmpfs", {{"mode", "555"}, {"nr_blocks", "1"}, {"nr_inodes", "1"}},
+                             {.read_only = true, .no_suid = true, .no_dev = true, .no_exec = true}));
         CHECK_OK(attach(*empty, target.get(), {}, Propagation::none, path));
       } else {
         TRY(Fd tree, clone_mount(empty->get(), false));

@@ -17,7 +17,8 @@ base::Result<> install_seccomp(std::string_view program) {
   sock_fprog prog{static_cast<unsigned short>(code.size()), code.data()};
   // Without SPEC_ALLOW the kernel would disable speculation for all that runs under a filter on old kernels: a large cost that
   // the default of newer ones no longer has.
-  if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &prog) != 0) return base::errno_error("install the seccomp filter");
+  if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &prog) != 0)
+    return base::errno_error("install the seccomp filter");
   return {};
 }
 

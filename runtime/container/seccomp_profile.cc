@@ -28,41 +28,63 @@ namespace json = boost::json;
 // Allowed to everybody, by what they act on.
 constexpr std::string_view kAllowed =
     // files and directories
-    "access faccessat faccessat2 chdir fchdir chmod fchmod fchmodat fchmodat2 chown chown32 fchown fchown32 fchownat lchown lchown32 close close_range "
-    "copy_file_range creat dup dup2 dup3 fadvise64 fadvise64_64 fallocate fcntl fcntl64 fdatasync fgetxattr flistxattr flock fremovexattr fsetxattr fstat "
-    "fstat64 fstatat64 fstatfs fstatfs64 fsync ftruncate ftruncate64 futimesat getcwd getdents getdents64 getxattr getxattrat lgetxattr link linkat "
-    "listxattr listxattrat llistxattr lremovexattr lseek _llseek lsetxattr lstat lstat64 mkdir mkdirat mknod mknodat newfstatat _newselect open openat "
-    "openat2 name_to_handle_at pread64 preadv preadv2 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv removexattr removexattrat rename "
-    "renameat renameat2 rmdir sendfile sendfile64 setxattr setxattrat splice stat stat64 statfs statfs64 statx symlink symlinkat sync sync_file_range "
-    "syncfs tee truncate truncate64 umask unlink unlinkat utime utimensat utimensat_time64 utimes vmsplice write writev statmount listmount cachestat "
+    "access faccessat faccessat2 chdir fchdir chmod fchmod fchmodat fchmodat2 chown chown32 fchown fchown32 fchownat lchown lchown32 close "
+    "close_range "
+    "copy_file_range creat dup dup2 dup3 fadvise64 fadvise64_64 fallocate fcntl fcntl64 fdatasync fgetxattr flistxattr flock fremovexattr "
+    "fsetxattr fstat "
+    "fstat64 fstatat64 fstatfs fstatfs64 fsync ftruncate ftruncate64 futimesat getcwd getdents getdents64 getxattr getxattrat lgetxattr "
+    "link linkat "
+    "listxattr listxattrat llistxattr lremovexattr lseek _llseek lsetxattr lstat lstat64 mkdir mkdirat mknod mknodat newfstatat _newselect "
+    "open openat "
+    "openat2 name_to_handle_at pread64 preadv preadv2 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv removexattr "
+    "removexattrat rename "
+    "renameat renameat2 rmdir sendfile sendfile64 setxattr setxattrat splice stat stat64 statfs statfs64 statx symlink symlinkat sync "
+    "sync_file_range "
+    "syncfs tee truncate truncate64 umask unlink unlinkat utime utimensat utimensat_time64 utimes vmsplice write writev statmount "
+    "listmount cachestat "
     "file_getattr file_setattr "
     // waiting and notification
-    "epoll_create epoll_create1 epoll_ctl epoll_ctl_old epoll_pwait epoll_pwait2 epoll_wait epoll_wait_old eventfd eventfd2 inotify_add_watch inotify_init "
-    "inotify_init1 inotify_rm_watch fanotify_mark poll ppoll ppoll_time64 pselect6 pselect6_time64 select signalfd signalfd4 io_cancel io_destroy io_getevents "
+    "epoll_create epoll_create1 epoll_ctl epoll_ctl_old epoll_pwait epoll_pwait2 epoll_wait epoll_wait_old eventfd eventfd2 "
+    "inotify_add_watch inotify_init "
+    "inotify_init1 inotify_rm_watch fanotify_mark poll ppoll ppoll_time64 pselect6 pselect6_time64 select signalfd signalfd4 io_cancel "
+    "io_destroy io_getevents "
     "io_pgetevents io_pgetevents_time64 io_setup io_submit ioctl ioprio_get ioprio_set "
     // memory
-    "brk madvise memfd_create memfd_secret mincore mlock mlock2 mlockall mmap mmap2 mprotect mremap msync munlock munlockall munmap pkey_alloc pkey_free "
+    "brk madvise memfd_create memfd_secret mincore mlock mlock2 mlockall mmap mmap2 mprotect mremap msync munlock munlockall munmap "
+    "pkey_alloc pkey_free "
     "pkey_mprotect remap_file_pages mseal map_shadow_stack membarrier process_mrelease process_madvise "
     // processes and threads
-    "arch_prctl capget capset execve execveat exit exit_group fork futex futex_time64 futex_waitv futex_wake futex_wait futex_requeue getcpu getegid "
-    "getegid32 geteuid geteuid32 getgid getgid32 getgroups getgroups32 getpgid getpgrp getpid getppid getpriority getresgid getresgid32 getresuid "
-    "getresuid32 getrlimit get_robust_list getrusage getsid get_thread_area gettid getuid getuid32 kill landlock_add_rule landlock_create_ruleset "
-    "landlock_restrict_self modify_ldt pause pidfd_open pidfd_send_signal prctl prlimit64 ptrace process_vm_readv process_vm_writev restart_syscall rseq "
-    "rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo "
+    "arch_prctl capget capset execve execveat exit exit_group fork futex futex_time64 futex_waitv futex_wake futex_wait futex_requeue "
+    "getcpu getegid "
+    "getegid32 geteuid geteuid32 getgid getgid32 getgroups getgroups32 getpgid getpgrp getpid getppid getpriority getresgid getresgid32 "
+    "getresuid "
+    "getresuid32 getrlimit get_robust_list getrusage getsid get_thread_area gettid getuid getuid32 kill landlock_add_rule "
+    "landlock_create_ruleset "
+    "landlock_restrict_self modify_ldt pause pidfd_open pidfd_send_signal prctl prlimit64 ptrace process_vm_readv process_vm_writev "
+    "restart_syscall rseq "
+    "rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 "
+    "rt_tgsigqueueinfo "
     "sched_getaffinity sched_getattr sched_getparam sched_get_priority_max sched_get_priority_min sched_getscheduler sched_rr_get_interval "
-    "sched_rr_get_interval_time64 sched_setaffinity sched_setattr sched_setparam sched_setscheduler sched_yield seccomp setfsgid setfsgid32 setfsuid "
-    "setfsuid32 setgid setgid32 setgroups setgroups32 setitimer getitimer setpgid setpriority setregid setregid32 setresgid setresgid32 setresuid "
-    "setresuid32 setreuid setreuid32 setrlimit set_robust_list setsid set_thread_area set_tid_address setuid setuid32 sigaltstack sigprocmask sigreturn "
+    "sched_rr_get_interval_time64 sched_setaffinity sched_setattr sched_setparam sched_setscheduler sched_yield seccomp setfsgid "
+    "setfsgid32 setfsuid "
+    "setfsuid32 setgid setgid32 setgroups setgroups32 setitimer getitimer setpgid setpriority setregid setregid32 setresgid setresgid32 "
+    "setresuid "
+    "setresuid32 setreuid setreuid32 setrlimit set_robust_list setsid set_thread_area set_tid_address setuid setuid32 sigaltstack "
+    "sigprocmask sigreturn "
     "sigaction sigpending sigsuspend signal tgkill tkill ugetrlimit vfork wait4 waitid waitpid "
     // time
-    "adjtimex alarm clock_adjtime clock_adjtime64 clock_getres clock_getres_time64 clock_gettime clock_gettime64 clock_nanosleep clock_nanosleep_time64 "
-    "gettimeofday nanosleep time timer_create timer_delete timer_getoverrun timer_gettime timer_gettime64 timer_settime timer_settime64 timerfd_create "
+    "adjtimex alarm clock_adjtime clock_adjtime64 clock_getres clock_getres_time64 clock_gettime clock_gettime64 clock_nanosleep "
+    "clock_nanosleep_time64 "
+    "gettimeofday nanosleep time timer_create timer_delete timer_getoverrun timer_gettime timer_gettime64 timer_settime timer_settime64 "
+    "timerfd_create "
     "timerfd_gettime timerfd_gettime64 timerfd_settime timerfd_settime64 times "
     // sockets and pipes (socket itself has conditions)
-    "accept accept4 bind connect getpeername getsockname getsockopt listen pipe pipe2 recv recvfrom recvmmsg recvmmsg_time64 recvmsg send sendmmsg sendmsg "
+    "accept accept4 bind connect getpeername getsockname getsockopt listen pipe pipe2 recv recvfrom recvmmsg recvmmsg_time64 recvmsg send "
+    "sendmmsg sendmsg "
     "sendto setsockopt shutdown socketpair "
     // System V and POSIX IPC
-    "ipc mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend mq_timedsend_time64 mq_unlink msgctl msgget msgrcv msgsnd semctl "
+    "ipc mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend mq_timedsend_time64 mq_unlink msgctl msgget "
+    "msgrcv msgsnd semctl "
     "semget semop semtimedop semtimedop_time64 shmat shmctl shmdt shmget "
     // about the system
     "getrandom olduname sysinfo uname lsm_get_self_attr lsm_list_modules lsm_set_self_attr riscv_hwprobe uretprobe uprobe";
@@ -74,7 +96,8 @@ struct ByCapability {
 
 constexpr ByCapability kByCapability[] = {
     {CAP_SYS_ADMIN,
-     "bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie mount mount_setattr move_mount open_tree open_tree_attr perf_event_open "
+     "bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie mount mount_setattr move_mount open_tree open_tree_attr "
+     "perf_event_open "
      "quotactl quotactl_fd setdomainname sethostname setns syslog umount umount2 unshare pivot_root"},
     {CAP_BPF, "bpf"},
     {CAP_PERFMON, "perf_event_open"},
@@ -93,7 +116,8 @@ constexpr ByCapability kByCapability[] = {
 
 // Refused with EPERM even with a capability: keyrings are not namespaced, the others hand out the kernel or widen its attack surface.
 constexpr std::string_view kRefused =
-    "add_key request_key keyctl userfaultfd kexec_load kexec_file_load swapon swapoff nfsservctl get_kernel_syms query_module create_module "
+    "add_key request_key keyctl userfaultfd kexec_load kexec_file_load swapon swapoff nfsservctl get_kernel_syms query_module "
+    "create_module "
     "uselib ustat sysfs _sysctl io_uring_setup io_uring_enter io_uring_register";
 
 constexpr uint32_t kNamespaceFlags[] = {0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000};
@@ -179,7 +203,8 @@ Result<std::string> compile_default(uint64_t capabilities) {
   rule(SCMP_ACT_ALLOW, "socket", {if_first(SCMP_CMP_LT, AF_ALG)});
   rule(SCMP_ACT_ALLOW, "socket", {if_first(SCMP_CMP_EQ, AF_ALG + 1)});
   rule(SCMP_ACT_ALLOW, "socket", {if_first(SCMP_CMP_GT, AF_VSOCK)});
-  for (uint64_t value : {0x0ull, 0x8ull, 0x20000ull, 0x20008ull, 0xffffffffull}) rule(SCMP_ACT_ALLOW, "personality", {if_first(SCMP_CMP_EQ, value)});
+  for (uint64_t value : {0x0ull, 0x8ull, 0x20000ull, 0x20008ull, 0xffffffffull})
+    rule(SCMP_ACT_ALLOW, "personality", {if_first(SCMP_CMP_EQ, value)});
   if (!ok) return std::unexpected(ok.error());
   return to_program(filter);
 }

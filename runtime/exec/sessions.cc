@@ -59,7 +59,8 @@ class Attached final : public AttachSession {
 
 }  // namespace
 
-std::shared_ptr<ExecSession> make_exec_session(std::shared_ptr<SandboxImpl> sandbox, uint32_t session, pid_t pid, bool tty, bool with_stdin, std::vector<Fd> fds) {
+std::shared_ptr<ExecSession> make_exec_session(std::shared_ptr<SandboxImpl> sandbox, uint32_t session, pid_t pid, bool tty, bool with_stdin,
+                                               std::vector<Fd> fds) {
   base::Runtime& runtime = sandbox->runtime();
   auto exec = std::make_shared<Exec>(std::move(sandbox), session, pid);
   size_t next = 0;
@@ -75,7 +76,8 @@ std::shared_ptr<ExecSession> make_exec_session(std::shared_ptr<SandboxImpl> sand
   return exec;
 }
 
-std::shared_ptr<AttachSession> make_attach_session(std::shared_ptr<SandboxImpl> sandbox, std::string container, bool with_stdin, std::vector<Fd> fds) {
+std::shared_ptr<AttachSession> make_attach_session(std::shared_ptr<SandboxImpl> sandbox, std::string container, bool with_stdin,
+                                                   std::vector<Fd> fds) {
   base::Runtime& runtime = sandbox->runtime();
   auto attached = std::make_shared<Attached>(std::move(sandbox), std::move(container));
   size_t next = 0;

@@ -67,14 +67,15 @@ struct Scratch {
 };
 
 bool is_archive_name(const std::string& name) {
-  return name.ends_with(".tar") || name.ends_with(".tar.gz") || name.ends_with(".tgz") || name.ends_with(".tar.zst") || name.ends_with(".tar.zstd");
+  return name.ends_with(".tar") || name.ends_with(".tar.gz") || name.ends_with(".tgz") || name.ends_with(".tar.zst") ||
+         name.ends_with(".tar.zstd");
 }
 
 }  // namespace
 
 // layer_paths and, from OCI layouts, blobs with their digests; both lowest first.
-Task<Result<ImagePtr>> Importer::import_image(int root, std::string config_path, std::vector<std::string> layer_paths, std::vector<Descriptor> blobs,
-                                              std::vector<std::string> tags, bool pinned) {
+Task<Result<ImagePtr>> Importer::import_image(int root, std::string config_path, std::vector<std::string> layer_paths,
+                                              std::vector<Descriptor> blobs, std::vector<std::string> tags, bool pinned) {
   auto text = co_await base::offload([&] { return read_small(root, config_path, kMaxConfig); });
   if (!text) co_return std::unexpected(text.error());
   auto config = parse_config(*text);
@@ -158,7 +159,8 @@ Task<Result<std::vector<ImagePtr>>> Importer::import_oci(int root, std::string t
     // A bare tag does not name an image.
     std::vector<std::string> names;
     if (entry.name.find_first_of("/:") != std::string::npos) names.push_back(entry.name);
-    auto image = co_await import_image(root, blob_path(manifest->config.digest), std::move(paths), manifest->layers, tags_of(names), pinned);
+    auto image =
+        co_await import_image(root, blob_path(manifest->config.digest), std::move(paths), manifest->layers, tags_of(names), pinned);
     if (!image) co_return std::unexpected(image.error());
     images.push_back(std::move(*image));
   }

@@ -97,27 +97,32 @@ Task<Result<std::string>> answer_challenge(base::http::Client& client, std::stri
   if (!realm) co_return base::fail(503, "RegistryUnavailable", "the registry sent an authentication challenge without a usable realm");
   bool link_local = realm->host.starts_with("169.254.") || realm->host.starts_with("[fe80:");
   bool downgrade = origin.starts_with("https://") && realm->scheme == "http";
-  if (link_local || downgrade) co_return base::fail(503, "RegistryUnavailable", "the registry refers to a token service that cannot be trusted");
+  if (link_local || downgrade)
+    co_return base::fail(503, "RegistryUnavailable", "the registry refers to a token service that cannot be trusted");
 
-  std::string scope = challenge.parameters.contains("scope") ? challenge.parameters["scope"] : fmt::format("repository:{}:pull", repository);
+  std::string scope =
+      challenge.parameters.contains("scope") ? challenge.parameters["scope"] : fmt::format("repository:{}:pull", repository);
   std::string url = realm->scheme + "://" + realm->authority() + realm->path;
   base::http::ClientRequest request;
   if (credentials && !credentials->identity_token.empty()) {
     request.method = "POST";
     request.url = url;
     request.headers.set("Content-Type", "application/x-www-form-urlencoded");
-    request.body = fmt::format("grant_type=refresh_token&client_id=appliance&service={}&scope={}&refresh_token={}", form(challenge.parameters["service"]),
-                               form(scope), form(credentials->identity_token));
+    request.body = fmt::format("grant_type=refresh_token&client_id=appliance&service={}&scope={}&refresh_token={}",
+                               form(challenge.parameters["service"]), form(scope), form(credentials->identity_token));
   } else {
-    request.url = fmt::format("{}{}service={}&scope={}", url, url.find('?') == std::string::npos ? "?" : "&", form(challenge.parameters["service"]), form(scope));
+    request.url = fmt::format("{}{}service={}&scope={}", url, url.find('?') == std::string::npos ? "?" : "&",
+                              form(challenge.parameters["service"]), form(scope));
     if (basic) request.headers.set("Authorization", basic_value);
   }
   auto response = co_await client.send(std::move(request));
-  if (!response) co_return base::fail(503, "RegistryUnavailable", fmt::format("token service {}: {}", realm->host, response.error().message));
+  if (!response)
+    co_return base::fail(503, "RegistryUnavailable", fmt::format("token service {}: {}", realm->host, response.error().message));
   int status = (*response)->status;
   auto body = co_await (*response)->body(1 << 20);
   if (status == 400 || status == 401 || status == 403) {
-    co_return base::unauthorized(fmt::format("{} {}", realm->host, credentials ? "refuses the credentials" : "wants a user name and a password"));
+    co_return base::unauthorized(
+        fmt::format("{} {}", realm->host, credentials ? "refuses the credentials" : "wants a user name and a password"));
   }
   if (status != 200) co_return base::fail(503, "RegistryUnavailable", fmt::format("token service {} answers {}", realm->host, status));
   if (!body) co_return std::unexpected(body.error());
@@ -126,7 +131,8 @@ Task<Result<std::string>> answer_challenge(base::http::Client& client, std::stri
   std::string_view token = base::get_string(*parsed, "token");
   if (token.empty()) token = base::get_string(*parsed, "access_token");
   bool printable = std::ranges::all_of(token, [](char c) { return c > 0x20 && c < 0x7f; });
-  if (token.empty() || !printable) co_return base::fail(503, "RegistryUnavailable", fmt::format("token service {} sent no token", realm->host));
+  if (token.empty() || !printable)
+    co_return base::fail(503, "RegistryUnavailable", fmt::format("token service {} sent no token", realm->host));
   co_return "Bearer " + std::string(token);
 }
 

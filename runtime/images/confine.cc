@@ -29,7 +29,8 @@ Result<> change_root(int directory) {
   if (!::getcwd(path, sizeof path)) return base::errno_error("getcwd");
   if (::mount(path, path, nullptr, MS_BIND, nullptr) != 0) return base::errno_error("bind the directory");
   if (::chdir(path) != 0) return base::errno_error("enter the directory to unpack into");
-  if (::mount(nullptr, ".", nullptr, MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) return base::errno_error("remount");
+  if (::mount(nullptr, ".", nullptr, MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)
+    return base::errno_error("remount");
   if (::syscall(SYS_pivot_root, ".", ".") != 0) {
     // On an initramfs the root cannot be pivoted; then the directory is moved over it.
     if (errno != EINVAL) return base::errno_error("pivot_root");

@@ -161,10 +161,12 @@ Result<> Index::parse(const std::string& text) {
 std::string Index::serialise() const {
   json::object layers, imported;
   json::array images;
-  for (const auto& [id, layer] : layers_) layers[id] = json::object{{"directory", layer.directory}, {"bytes", layer.bytes}, {"entries", layer.entries}};
+  for (const auto& [id, layer] : layers_)
+    layers[id] = json::object{{"directory", layer.directory}, {"bytes", layer.bytes}, {"entries", layer.entries}};
   for (const auto& [id, image] : images_) images.emplace_back(to_json(*image));
   for (const auto& [name, stamp] : imported_) imported[name] = stamp;
-  return base::to_text(json::object{{"version", 1}, {"layers", std::move(layers)}, {"images", std::move(images)}, {"imported", std::move(imported)}});
+  return base::to_text(
+      json::object{{"version", 1}, {"layers", std::move(layers)}, {"images", std::move(images)}, {"imported", std::move(imported)}});
 }
 
 Result<> Index::save(bool new_layers) {
@@ -234,7 +236,8 @@ ImagePtr Index::add_image(Image image) {
   }
   for (auto& [id, other] : images_) {
     if (id == image.id) continue;
-    bool shares = std::ranges::any_of(other->tags, [&](const std::string& t) { return std::ranges::find(image.tags, t) != image.tags.end(); });
+    bool shares =
+        std::ranges::any_of(other->tags, [&](const std::string& t) { return std::ranges::find(image.tags, t) != image.tags.end(); });
     if (!shares) continue;
     Image copy = *other;
     std::erase_if(copy.tags, [&](const std::string& t) { return std::ranges::find(image.tags, t) != image.tags.end(); });

@@ -13,7 +13,9 @@ namespace {
 
 constexpr size_t kMaxLayers = 500, kMaxManifests = 1000, kMaxStrings = 10'000;
 
-base::Failure bad(std::string_view why) { return base::fail(422, "ImageInvalid", fmt::format("the registry sent an invalid document: {}", why)); }
+base::Failure bad(std::string_view why) {
+  return base::fail(422, "ImageInvalid", fmt::format("the registry sent an invalid document: {}", why));
+}
 
 std::string text_at(const json::value& v, std::string_view path) { return std::string(base::get_string(v, path)); }
 
@@ -76,7 +78,8 @@ Result<ManifestDocument> parse_manifest(std::string_view text, std::string_view 
   content_type = content_type.substr(0, content_type.find(';'));
   std::string_view type = base::get_string(v, "mediaType");
   if (base::get_int(v, "schemaVersion") == 1 || content_type.starts_with("application/vnd.docker.distribution.manifest.v1")) {
-    return base::fail(422, "ImageInvalid", "the image has a manifest of schema 1, which is not supported: push it again with a current tool");
+    return base::fail(422, "ImageInvalid",
+                      "the image has a manifest of schema 1, which is not supported: push it again with a current tool");
   }
   if (base::get_int(v, "schemaVersion") != 2) return bad("an unknown schema version");
   // One reading only, whatever the header says: a document that could be taken both ways is refused.
@@ -137,7 +140,8 @@ Result<ImageConfigDocument> parse_config(std::string_view text) {
   c.volumes = keys_at(v, "config.Volumes");
   if (const json::object* labels = base::find_object(v, "config.Labels")) {
     for (const auto& item : *labels) {
-      if (item.value().is_string() && c.labels.size() < kMaxStrings) c.labels[std::string(item.key())] = std::string(item.value().as_string());
+      if (item.value().is_string() && c.labels.size() < kMaxStrings)
+        c.labels[std::string(item.key())] = std::string(item.value().as_string());
     }
   }
   return document;

@@ -197,7 +197,8 @@ Task<Result<>> Importer::collect() {
 
 // --- registries
 
-Task<Result<ImagePtr>> Importer::pull_from(std::shared_ptr<Repository> repository, ImageReference reference, PullProgressFunction progress) {
+Task<Result<ImagePtr>> Importer::pull_from(std::shared_ptr<Repository> repository, ImageReference reference,
+                                           PullProgressFunction progress) {
   auto document = co_await repository->manifest(reference.digest.empty() ? reference.tag : reference.digest);
   if (!document) co_return std::unexpected(document.error());
   std::string digest = document->digest;
@@ -206,7 +207,8 @@ Task<Result<ImagePtr>> Importer::pull_from(std::shared_ptr<Repository> repositor
   for (int depth = 0; manifest->index; ++depth) {
     const Descriptor* chosen = choose_platform(*manifest, options_.platform_os, options_.platform_architecture);
     if (!chosen || depth == 3) {
-      co_return invalid(fmt::format("no match for platform {}/{} in the image index", options_.platform_os, options_.platform_architecture));
+      co_return invalid(
+          fmt::format("no match for platform {}/{} in the image index", options_.platform_os, options_.platform_architecture));
     }
     auto inner = co_await repository->manifest(chosen->digest);
     if (!inner) co_return std::unexpected(inner.error());
@@ -221,10 +223,11 @@ Task<Result<ImagePtr>> Importer::pull_from(std::shared_ptr<Repository> repositor
   bool other = (!config->os.empty() && config->os != options_.platform_os) ||
                (!config->architecture.empty() && config->architecture != options_.platform_architecture);
   if (other) {
-    co_return invalid(fmt::format("the image is for platform {}/{}, this node is {}/{}", config->os, config->architecture, options_.platform_os,
-                                  options_.platform_architecture));
+    co_return invalid(fmt::format("the image is for platform {}/{}, this node is {}/{}", config->os, config->architecture,
+                                  options_.platform_os, options_.platform_architecture));
   }
-  if (config->diff_ids.size() != manifest->layers.size()) co_return invalid("manifest and configuration disagree about the number of layers");
+  if (config->diff_ids.size() != manifest->layers.size())
+    co_return invalid("manifest and configuration disagree about the number of layers");
 
   Holding holding(index_, config->diff_ids);
   std::vector<Want> wants;
@@ -232,7 +235,8 @@ Task<Result<ImagePtr>> Importer::pull_from(std::shared_ptr<Repository> repositor
   for (size_t i = 0; i < manifest->layers.size(); ++i) {
     const Descriptor& layer = manifest->layers[i];
     total += layer.size;
-    if (layer.size > options_.max_layer_bytes || total > options_.max_image_bytes) co_return invalid("the image is larger than this node allows");
+    if (layer.size > options_.max_layer_bytes || total > options_.max_image_bytes)
+      co_return invalid("the image is larger than this node allows");
     OpenBlob open = [repository, blob = layer.digest]() -> Task<Result<std::unique_ptr<BlobSource>>> {
       return [](std::shared_ptr<Repository> from, std::string d) -> Task<Result<std::unique_ptr<BlobSource>>> {
         auto response = co_await from->blob(std::move(d));
@@ -264,7 +268,8 @@ Task<Result<ImagePtr>> Importer::pull(std::string text, std::vector<RegistryCred
   auto unreachable = [](const base::Error& e) { return e.code == 502; };
   for (auto& repository : *repositories) {
     // Plain HTTP only where TLS did not answer at all.
-    bool plain_fallback = repository != repositories->front() && repository->base().starts_with("http://") && repository == repositories->back();
+    bool plain_fallback =
+        repository != repositories->front() && repository->base().starts_with("http://") && repository == repositories->back();
     if (plain_fallback && failure && !unreachable(*failure)) break;
     auto image = co_await pull_from(repository, *reference, progress);
     if (image) {

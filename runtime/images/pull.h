@@ -74,8 +74,8 @@ class Importer : public std::enable_shared_from_this<Importer> {
   Task<Result<>> have_layer(Want want, std::shared_ptr<Work> work);
   Task<Result<>> make_layer(Want want, std::shared_ptr<Work> work);
   Task<Result<ImagePtr>> commit(Image image, bool new_layers);
-  Task<Result<ImagePtr>> import_image(int root, std::string config_path, std::vector<std::string> layer_paths, std::vector<Descriptor> blobs,
-                                      std::vector<std::string> tags, bool pinned);
+  Task<Result<ImagePtr>> import_image(int root, std::string config_path, std::vector<std::string> layer_paths,
+                                      std::vector<Descriptor> blobs, std::vector<std::string> tags, bool pinned);
   Task<Result<std::vector<ImagePtr>>> import_docker(int root, std::string manifest, bool pinned);
   Task<Result<std::vector<ImagePtr>>> import_oci(int root, std::string index, bool pinned);
 

@@ -60,7 +60,8 @@ Result<RegistriesConfig> load_registries(const std::string& path) {
     if (!root.IsMap()) return base::bad_request(path + ": mirrors and configs are expected");
     for (const auto& entry : root) {
       std::string name = entry.first.as<std::string>();
-      if (name != "mirrors" && name != "configs" && name != "auths") return base::bad_request(fmt::format("{}: unknown key \"{}\"", path, name));
+      if (name != "mirrors" && name != "configs" && name != "auths")
+        return base::bad_request(fmt::format("{}: unknown key \"{}\"", path, name));
       if (entry.second.IsNull()) continue;
       if (!entry.second.IsMap()) return base::bad_request(fmt::format("{}: \"{}\" must be a map by registry host", path, name));
       for (const auto& item : entry.second) {

@@ -73,16 +73,19 @@ Task<Result<Repository::ResponsePtr>> Repository::get(std::string path, std::str
     std::string retry_after((*response)->headers.get("Retry-After"));
     auto body = co_await (*response)->body(256 << 10);
     std::string said = body ? registry_message(*body) : std::string();
-    if (status == 404) co_return base::fail(404, "NotFound", fmt::format("{}: not found{}", options_.base, said.empty() ? "" : " (" + said + ")"));
+    if (status == 404)
+      co_return base::fail(404, "NotFound", fmt::format("{}: not found{}", options_.base, said.empty() ? "" : " (" + said + ")"));
     if (status == 429) {
-      co_return base::fail(503, "RegistryUnavailable", fmt::format("{}: too many requests{}", options_.base, said.empty() ? "" : " (" + said + ")"));
+      co_return base::fail(503, "RegistryUnavailable",
+                           fmt::format("{}: too many requests{}", options_.base, said.empty() ? "" : " (" + said + ")"));
     }
     if (status != 401 && status != 403) {
-      co_return base::fail(503, "RegistryUnavailable", fmt::format("{}: unexpected status {}{}", options_.base, status, said.empty() ? "" : " (" + said + ")"));
+      co_return base::fail(503, "RegistryUnavailable",
+                           fmt::format("{}: unexpected status {}{}", options_.base, status, said.empty() ? "" : " (" + said + ")"));
     }
     auto denied = base::fail(401, "Unauthorized",
-                             fmt::format("pull access denied, the repository does not exist or may require authorization: {}: {}", options_.base,
-                                         said.empty() ? (status == 401 ? "unauthorized" : "forbidden") : said));
+                             fmt::format("pull access denied, the repository does not exist or may require authorization: {}: {}",
+                                         options_.base, said.empty() ? (status == 401 ? "unauthorized" : "forbidden") : said));
     auto challenge = parse_challenge(challenge_text);
     if (!challenge) co_return denied;
     // Another coroutine may have got a token meanwhile.
@@ -120,7 +123,8 @@ Task<Result<Repository::ResponsePtr>> Repository::follow(ResponsePtr response, s
   for (int hop = 0; is_redirect(response->status); ++hop) {
     std::string location(response->headers.get("Location"));
     auto here = split_url(from);
-    if (hop == kMaxRedirects || location.empty() || !here) co_return base::fail(503, "RegistryUnavailable", fmt::format("{}: too many redirects", options_.base));
+    if (hop == kMaxRedirects || location.empty() || !here)
+      co_return base::fail(503, "RegistryUnavailable", fmt::format("{}: too many redirects", options_.base));
     if (location.starts_with("//")) location = here->scheme + ":" + location;
     else if (location.starts_with('/')) location = here->scheme + "://" + here->authority() + location;
     auto there = split_url(location);
@@ -234,7 +238,8 @@ Result<std::shared_ptr<base::http::Client>> Endpoints::client_for(const std::str
   return client;
 }
 
-Result<std::vector<std::shared_ptr<Repository>>> Endpoints::of(const ImageReference& reference, const std::vector<RegistryCredentials>& credentials) {
+Result<std::vector<std::shared_ptr<Repository>>> Endpoints::of(const ImageReference& reference,
+                                                               const std::vector<RegistryCredentials>& credentials) {
   std::vector<std::shared_ptr<Repository>> result;
   auto add = [&](const std::string& base, std::string name, bool mirror, const std::string& config_key) -> Result<> {
     auto url = split_url(base);
@@ -245,7 +250,8 @@ Result<std::vector<std::shared_ptr<Repository>>> Endpoints::of(const ImageRefere
     if (mirror) options.ns = reference.registry;
     TRY(options.client, client_for(url->authority(), config_key));
     for (const auto& c : credentials) options.credentials.emplace_back(c);
-    if (const auto* host = host_config(url->authority(), config_key); host && host->credentials) options.credentials.emplace_back(*host->credentials);
+    if (const auto* host = host_config(url->authority(), config_key); host && host->credentials)
+      options.credentials.emplace_back(*host->credentials);
     options.credentials.emplace_back(std::nullopt);
     result.push_back(std::make_shared<Repository>(std::move(options)));
     return {};

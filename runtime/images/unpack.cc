@@ -102,7 +102,8 @@ class Unpacker {
       int rc = archive_read_next_header(archive_.get(), &entry);
       if (rc == ARCHIVE_EOF) break;
       if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN) return archive_failure();
-      if (++result_.entries > limits_.entries) return base::fail(422, "ImageInvalid", fmt::format("the layer has more than {} entries", limits_.entries));
+      if (++result_.entries > limits_.entries)
+        return base::fail(422, "ImageInvalid", fmt::format("the layer has more than {} entries", limits_.entries));
       CHECK_OK(take(entry));
     }
     CHECK_OK(finish_directories());
@@ -357,7 +358,8 @@ class Unpacker {
       if ((total += k.size() + size) > limits_.xattr_bytes) return refuse(name, "its extended attributes are too large");
       if (::fsetxattr(fd, key, value, size, 0) == 0 || errno == ENOTSUP) continue;
       // ENOSPC is also what a file system says whose inodes hold no more.
-      if (errno == ENOSPC || errno == E2BIG || errno == ERANGE) return refuse(name, "its extended attributes are too large for the file system");
+      if (errno == ENOSPC || errno == E2BIG || errno == ERANGE)
+        return refuse(name, "its extended attributes are too large for the file system");
       return system_error(name, fmt::format("set the attribute {}", k.substr(0, 64)));
     }
     return {};
@@ -390,7 +392,9 @@ class Unpacker {
     return {};
   }
 
-  base::Failure too_large() const { return base::fail(422, "ImageInvalid", fmt::format("the layer is larger than {} bytes", limits_.bytes)); }
+  base::Failure too_large() const {
+    return base::fail(422, "ImageInvalid", fmt::format("the layer is larger than {} bytes", limits_.bytes));
+  }
 
   ByteSource& tar_;
   const int root_;
@@ -407,7 +411,9 @@ class Unpacker {
 
 }  // namespace
 
-Result<UnpackResult> unpack(ByteSource& tar, int root, const UnpackLimits& limits, bool plain) { return Unpacker(tar, root, limits, plain).run(); }
+Result<UnpackResult> unpack(ByteSource& tar, int root, const UnpackLimits& limits, bool plain) {
+  return Unpacker(tar, root, limits, plain).run();
+}
 
 Result<Fd> open_in_root(int root, const std::string& path, int flags) {
   Fd fd(resolve(root, path.empty() ? "." : path.c_str(), flags));

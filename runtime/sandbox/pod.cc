@@ -49,7 +49,8 @@ Result<> loopback_up() {
 bool may_set(const std::string& name, const SandboxSpec& s) {
   if (name.find("..") != std::string::npos || name.find('/') != std::string::npos) return false;
   if (name.starts_with("net.")) return !s.host_network;
-  if (name.starts_with("kernel.shm") || name.starts_with("kernel.msg") || name == "kernel.sem" || name.starts_with("fs.mqueue.")) return !s.host_ipc;
+  if (name.starts_with("kernel.shm") || name.starts_with("kernel.msg") || name == "kernel.sem" || name.starts_with("fs.mqueue."))
+    return !s.host_ipc;
   return false;
 }
 
@@ -64,7 +65,8 @@ Result<> Pod::setup(const SandboxSetup& setup) {
   created_ = wall_now();
   const SandboxSpec& spec = setup_.spec;
   for (const auto& [name, value] : spec.sysctls) {
-    if (!may_set(name, spec)) return base::fail(400, "InvalidSandboxSpec", "sysctl \"" + name + "\" is not one of the pod's own namespaces");
+    if (!may_set(name, spec))
+      return base::fail(400, "InvalidSandboxSpec", "sysctl \"" + name + "\" is not one of the pod's own namespaces");
   }
   CHECK_OK(cgroups_.create(spec.cgroup_parent, spec.resources));
   CHECK_OK(make_namespaces());
@@ -72,7 +74,8 @@ Result<> Pod::setup(const SandboxSetup& setup) {
   if (!spec.host_ipc) {
     std::string shm = setup_.run_dir + "/shm";
     CHECK_OK(make_directory(shm, 0700));
-    TRY(Fd tmpfs, new_mount("tmpfs", {{"mode", "1777"}, {"size", std::to_string(spec.shm_bytes)}}, {.no_suid = true, .no_dev = true, .no_exec = true}));
+    TRY(Fd tmpfs, new_mount("tmpfs", {{"mode", "1777"}, {"size", std::to_string(spec.shm_bytes)}},
+                            {.no_suid = true, .no_dev = true, .no_exec = true}));
     Fd target(::open(shm.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     CHECK_OK(runtime::attach(tmpfs, target.get(), {}, Propagation::none, shm));
   }
@@ -91,13 +94,15 @@ Result<> Pod::make_namespaces() {
   if (flags != 0 && ::unshare(flags) != 0) return base::errno_error("make the namespaces of the pod");
   if (!spec.host_network) {
     CHECK_OK(loopback_up());
-    if (!spec.hostname.empty() && ::sethostname(spec.hostname.c_str(), spec.hostname.size()) != 0) return base::errno_error("set the hostname \"" + spec.hostname + "\"");
+    if (!spec.hostname.empty() && ::sethostname(spec.hostname.c_str(), spec.hostname.size()) != 0)
+      return base::errno_error("set the hostname \"" + spec.hostname + "\"");
   }
   TRY(Fd proc, open_procfs());
   for (const auto& [name, value] : spec.sysctls) {
     std::string path = "sys/" + name;
     std::ranges::replace(path, '.', '/');
-    if (int err = try_write_kernel(path, value, proc.get()); err != 0) return base::errno_error("set sysctl " + name + " to \"" + value + "\"", err);
+    if (int err = try_write_kernel(path, value, proc.get()); err != 0)
+      return base::errno_error("set sysctl " + name + " to \"" + value + "\"", err);
   }
   return {};
 }
@@ -157,7 +162,8 @@ void Pod::changed(Container& c) {
 Result<Pod::ContainerPtr> Pod::find(const std::string& id, bool running) {
   auto it = containers_.find(id);
   if (it == containers_.end()) return base::not_found("container", id);
-  if (running && it->second->status.phase != ContainerPhase::running) return base::fail(409, "Conflict", "container \"" + id + "\" is not running");
+  if (running && it->second->status.phase != ContainerPhase::running)
+    return base::fail(409, "Conflict", "container \"" + id + "\" is not running");
   return it->second;
 }
 
@@ -181,7 +187,8 @@ Result<pid_t> Pod::clone_into(pid_t pid_namespace, uint64_t flags, int cgroup) {
 void Pod::start(StartRequest request, Respond respond) {
   const std::string id = request.spec.id;
   if (containers_.contains(id)) return respond(base::fail(409, "Conflict", "container \"" + id + "\" exists"), {});
-  if (request.spec.argv.empty()) return respond(base::fail(400, "InvalidContainerSpec", "no command: neither the image nor the pod names one"), {});
+  if (request.spec.argv.empty())
+    return respond(base::fail(400, "InvalidContainerSpec", "no command: neither the image nor the pod names one"), {});
   auto c = std::make_shared<Container>();
   c->spec = std::move(request.spec);
   c->capabilities = request.capabilities;
@@ -416,7 +423,8 @@ void Pod::kill_now(Container& c) {
 Result<> Pod::signal(const SignalRequest& request) {
   if (request.container.empty()) {
     auto it = execs_.find(request.session);
-    if (it == execs_.end() || it->second->pid <= 0 || it->second->ended) return base::not_found("exec session", std::to_string(request.session));
+    if (it == execs_.end() || it->second->pid <= 0 || it->second->ended)
+      return base::not_found("exec session", std::to_string(request.session));
     // It leads a session: what it started in the foreground goes with it.
     ::kill(-it->second->pid, request.signal);
     ::kill(it->second->pid, request.signal);

@@ -59,7 +59,9 @@ void Pod::fan_out(const ContainerPtr& c, bool is_err, std::string_view data) {
 void Pod::watch_attachment(const ContainerPtr& c, Attachment* a) {
   for (auto [fd, pending] : {std::pair(&a->out, &a->out_pending), std::pair(&a->err, &a->err_pending)}) {
     // EPOLLERR comes unasked: the reader has gone.
-    if (*fd) loop_.watch(fd->get(), pending->empty() ? 0u : EPOLLOUT, [this, c, a](uint32_t events) { (events & EPOLLERR) ? detach(c, a) : flush(c, a); });
+    if (*fd)
+      loop_.watch(fd->get(), pending->empty() ? 0u : EPOLLOUT,
+                  [this, c, a](uint32_t events) { (events & EPOLLERR) ? detach(c, a) : flush(c, a); });
   }
 }
 

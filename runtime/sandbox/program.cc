@@ -53,7 +53,8 @@ Result<Executable> unpacked() {
   unsigned long long size = ZSTD_getFrameContentSize(appliance_supervisor_begin, packed);
   if (size >= ZSTD_CONTENTSIZE_ERROR) return base::internal("the embedded supervisor is damaged");
   Executable out{std::make_unique_for_overwrite<char[]>(size), size};
-  if (ZSTD_decompress(out.bytes.get(), size, appliance_supervisor_begin, packed) != size) return base::internal("the embedded supervisor is damaged");
+  if (ZSTD_decompress(out.bytes.get(), size, appliance_supervisor_begin, packed) != size)
+    return base::internal("the embedded supervisor is damaged");
   return out;
 }
 

@@ -105,7 +105,8 @@ Received receive_message(int socket, Message& out) {
   out.sequence = header.sequence;
   if (header.flags & kBodyInFile) {
     struct stat s;
-    if (out.fds.empty() || ::fstat(out.fds[0].get(), &s) != 0 || s.st_size < 0 || static_cast<size_t>(s.st_size) > kLargestBody) return Received::closed;
+    if (out.fds.empty() || ::fstat(out.fds[0].get(), &s) != 0 || s.st_size < 0 || static_cast<size_t>(s.st_size) > kLargestBody)
+      return Received::closed;
     out.body.assign(static_cast<size_t>(s.st_size), '\0');
     if (::pread(out.fds[0].get(), out.body.data(), out.body.size(), 0) != s.st_size) return Received::closed;
     out.fds.erase(out.fds.begin());

@@ -224,7 +224,9 @@ Task<Result<>> SandboxImpl::update(std::string container, Resources resources) {
 
 Task<Result<>> SandboxImpl::update_pod(Resources resources) { co_return context_->cgroups.apply(spec_.cgroup_parent, resources); }
 
-Task<Result<>> SandboxImpl::reopen_log(std::string container) { return plain(Op::reopen_log, wire::encode(ContainerRef{std::move(container)})); }
+Task<Result<>> SandboxImpl::reopen_log(std::string container) {
+  return plain(Op::reopen_log, wire::encode(ContainerRef{std::move(container)}));
+}
 
 std::vector<ContainerStatus> SandboxImpl::containers() const {
   std::scoped_lock lock(mutex_);
@@ -308,7 +310,9 @@ Task<Result<int>> SandboxImpl::wait_exec(uint32_t session) {
   }
 }
 
-Task<Result<>> SandboxImpl::kill_exec(uint32_t session, int signal) { return plain(Op::signal, wire::encode(SignalRequest{"", session, signal})); }
+Task<Result<>> SandboxImpl::kill_exec(uint32_t session, int signal) {
+  return plain(Op::signal, wire::encode(SignalRequest{"", session, signal}));
+}
 
 void SandboxImpl::forget_exec(uint32_t session) {
   std::scoped_lock lock(mutex_);

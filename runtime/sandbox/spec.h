@@ -18,8 +18,9 @@ struct SandboxSpec {
   std::string hostname;            // of the new UTS namespace; ignored with host_network
   bool host_network = false, host_pid = false, host_ipc = false;
   bool share_pid = false;          // one PID namespace for all containers (shareProcessNamespace)
-  std::map<std::string, std::string> sysctls;  // "net.core.somaxconn" -> "1024": namespaced ones only (net.*, kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*)
-  std::string cgroup_parent;       // the pod's group, below the cgroup root: "/kubepods/burstable/pod<uid>". Made, and removed with the sandbox
+  std::map<std::string, std::string>
+      sysctls;  // "net.core.somaxconn" -> "1024": namespaced ones only (net.*, kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*)
+  std::string cgroup_parent;  // the pod's group, below the cgroup root: "/kubepods/burstable/pod<uid>". Made, and removed with the sandbox
   Resources resources;             // limits of the pod as a whole
   uint64_t shm_bytes = 64u << 20;  // /dev/shm, shared by the containers
   std::map<std::string, std::string> labels;  // kept and handed back by recover()

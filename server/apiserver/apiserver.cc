@@ -110,7 +110,8 @@ struct ApiServer::Impl {
 
   pki::ServerNames names() const {
     pki::ServerNames out;
-    out.dns = {"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + options.cluster_domain, "localhost"};
+    out.dns = {"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + options.cluster_domain,
+               "localhost"};
     out.ip = {"127.0.0.1", "::1"};
     if (auto ip = kubernetes_service_ip(options)) out.ip.push_back(*ip);
     auto add = [&](const std::string& name) {
@@ -198,17 +199,20 @@ struct ApiServer::Impl {
     resource_handler = std::make_unique<ResourceHandler>(*operations);
     connect = std::make_unique<Connect>(registry, streams);
     usage = std::make_unique<ResourceMetrics>(registry, streams);
-    operations->set_gather([this](const ResourceInfo* r, std::string ns, Selection s) { return usage->gather(r, std::move(ns), {}, std::move(s)); });
-    ClusterFacts facts{address, options.cluster_cidr, options.service_cidr, options.cluster_dns, options.cluster_domain, server_version(), options.node_name};
+    operations->set_gather(
+        [this](const ResourceInfo* r, std::string ns, Selection s) { return usage->gather(r, std::move(ns), {}, std::move(s)); });
+    ClusterFacts facts{address,          options.cluster_cidr, options.service_cidr, options.cluster_dns, options.cluster_domain,
+                       server_version(), options.node_name};
     join = std::make_unique<Join>(registry, *authenticator, pki.ca, join_tokens, std::move(facts));
-    front = std::make_unique<Front>(FrontParts{*operations, *authenticator, authorizer, *tokens, *discovery, *openapi, *resource_handler, *connect, *usage, streams, *join,
-                                               pki.ca.certificate_pem, server_version(), flow, auditor.get(), options.keyring.get(),
-                                               options.log_requests, options.more_metrics});
+    front = std::make_unique<Front>(FrontParts{*operations, *authenticator, authorizer, *tokens, *discovery, *openapi, *resource_handler,
+                                               *connect, *usage, streams, *join, pki.ca.certificate_pem, server_version(), flow,
+                                               auditor.get(), options.keyring.get(), options.log_requests, options.more_metrics});
   }
 };
 
 ApiServer::ApiServer(base::Runtime& runtime, datastore::Store& store, ApiServerOptions options) {
-  if (options.advertise_address.empty() && options.bind_address != "0.0.0.0" && options.bind_address != "::") options.advertise_address = options.bind_address;
+  if (options.advertise_address.empty() && options.bind_address != "0.0.0.0" && options.bind_address != "::")
+    options.advertise_address = options.bind_address;
   if (options.advertise_address.empty()) options.advertise_address = "127.0.0.1";
   impl_ = std::make_shared<Impl>(runtime, store, std::move(options));
 }
@@ -313,11 +317,13 @@ std::string ApiServer::kubeconfig(const std::string& host) const {
       "  user:\n"
       "    client-certificate-data: {}\n"
       "    client-key-data: {}\n",
-      base::base64_encode(p.ca.certificate_pem), host.empty() ? "127.0.0.1" : host, impl_->port, base::base64_encode(p.admin.certificate_pem), base::base64_encode(p.admin.key_pem));
+      base::base64_encode(p.ca.certificate_pem), host.empty() ? "127.0.0.1" : host, impl_->port,
+      base::base64_encode(p.admin.certificate_pem), base::base64_encode(p.admin.key_pem));
 }
 
 const std::string& ApiServer::ca_pem() const { return impl_->pki.ca.certificate_pem; }
-Result<std::string> ApiServer::secret_token(const std::string& ns, const std::string& account, const std::string& account_uid, const std::string& secret) const {
+Result<std::string> ApiServer::secret_token(const std::string& ns, const std::string& account, const std::string& account_uid,
+                                            const std::string& secret) const {
   return impl_->tokens->issue_for_secret(ns, account, account_uid, secret);
 }
 std::string ApiServer::server_token() const { return full_token(impl_->pki.ca.certificate_pem, "server", impl_->join_tokens.server); }

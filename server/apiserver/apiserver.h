@@ -36,7 +36,7 @@ struct ApiServerOptions {
   std::string data_dir = "/var/lib/appliance";
   std::string bind_address = "0.0.0.0";
   uint16_t port = 6443;                      // 0: any free one (tests)
-  std::string advertise_address;             // IP in the `kubernetes` endpoints and in what nodes are told; required unless bind_address is one
+  std::string advertise_address;  // IP in the `kubernetes` endpoints and in what nodes are told; required unless bind_address is one
   std::string node_name;                     // also a name in the certificate
   std::vector<std::string> tls_san;          // more names and addresses for the server certificate
   std::string cluster_cidr = "10.42.0.0/16";
@@ -45,7 +45,8 @@ struct ApiServerOptions {
   std::string cluster_domain = "cluster.local";
   int node_cidr_mask = 24;
   std::string token, agent_token;            // given secrets; empty: made on first start (agent_token: the same as token)
-  std::vector<std::string> service_account_issuers;  // the first issues tokens, all are accepted; empty: https://kubernetes.default.svc.<cluster_domain>
+  std::vector<std::string>
+      service_account_issuers;  // the first issues tokens, all are accepted; empty: https://kubernetes.default.svc.<cluster_domain>
   std::vector<std::string> api_audiences;            // empty: the issuers
   std::string service_account_jwks_uri;              // in the discovery document; empty: below the issuer
   OidcOptions oidc;
@@ -91,7 +92,8 @@ class ApiServer {
   std::string kubeconfig(const std::string& host = {}) const;
   const std::string& ca_pem() const;
   // A token without end for a Secret of type kubernetes.io/service-account-token.
-  Result<std::string> secret_token(const std::string& ns, const std::string& account, const std::string& account_uid, const std::string& secret) const;
+  Result<std::string> secret_token(const std::string& ns, const std::string& account, const std::string& account_uid,
+                                   const std::string& secret) const;
   // Full form with the CA's hash (docs/design/join.md).
   std::string server_token() const;
   std::string agent_token() const;

@@ -9,7 +9,10 @@ UserInfo UserInfo::apiserver() { return {"system:apiserver", "", {"system:master
 UserInfo UserInfo::component(std::string name) { return {std::move(name), "", {"system:authenticated"}, {}}; }
 
 UserInfo UserInfo::controller(std::string name) {
-  return {"system:serviceaccount:kube-system:" + name, "", {"system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"}, {}};
+  return {"system:serviceaccount:kube-system:" + name,
+          "",
+          {"system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"},
+          {}};
 }
 
 UserInfo UserInfo::node(std::string name) { return {"system:node:" + name, "", {"system:nodes", "system:authenticated"}, {}}; }

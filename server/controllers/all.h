@@ -23,7 +23,9 @@ struct ControllerOptions {
   // PEM of the CA that pods verify the API server with: published as kube-root-ca.crt in every namespace.
   std::string root_ca_pem;
   // A token for a Secret of type kubernetes.io/service-account-token; empty: such Secrets stay as they are.
-  std::function<base::Result<std::string>(const std::string& ns, const std::string& account, const std::string& account_uid, const std::string& secret)> secret_token;
+  std::function<base::Result<std::string>(const std::string& ns, const std::string& account, const std::string& account_uid,
+                                          const std::string& secret)>
+      secret_token;
   // Names (Controller::name) that are not started: "servicelb", "nodeipam", ...
   std::set<std::string> disabled;
 };

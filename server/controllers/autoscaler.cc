@@ -58,7 +58,9 @@ class Autoscalers final : public Controller {
     const auto& ref = h.spec.scaleTargetRef;
     auto kind = kinds_.find(ref.apiVersion, ref.kind);
     if (!kind) {
-      stop("AbleToScale", "FailedGetScale", fmt::format("the HPA controller was unable to get the target's current scale: no matches for kind \"{}\" in group \"{}\"", ref.kind, ref.apiVersion));
+      stop("AbleToScale", "FailedGetScale",
+           fmt::format("the HPA controller was unable to get the target's current scale: no matches for kind \"{}\" in group \"{}\"",
+                       ref.kind, ref.apiVersion));
       co_return Result<>{};
     }
     const ObjectKey target{key.ns, ref.name};
@@ -105,7 +107,8 @@ class Autoscalers final : public Controller {
         s.currentMetrics.push_back(std::move(a.status));
         if (!any || a.replicas > most) {
           most = a.replicas;
-          why = fmt::format("{} resource utilization (percentage of request) {} target", metric.resource ? metric.resource->name : metric.containerResource->name,
+          why = fmt::format("{} resource utilization (percentage of request) {} target",
+                            metric.resource ? metric.resource->name : metric.containerResource->name,
                             a.replicas > current ? "above" : "below");
         }
         any = true;
@@ -115,13 +118,15 @@ class Autoscalers final : public Controller {
         stop("ScalingActive", reason, "the HPA was unable to compute the replica count: " + message);
         co_return Result<>{};
       }
-      condition("ScalingActive", true, "ValidMetricFound", "the HPA was able to successfully calculate a replica count from a resource metric");
+      condition("ScalingActive", true, "ValidMetricFound",
+                "the HPA was able to successfully calculate a replica count from a resource metric");
       wish = most;
       std::scoped_lock lock(mutex_);
       limit = limit_scaling(h.spec, current, wish, history_[key.text()], now);
       condition("AbleToScale", true, limit.replicas == current && wish < current ? "ScaleDownStabilized" : "ReadyForNewScale",
-                limit.replicas == current && wish < current ? "recent recommendations were higher than current one, applying the highest recent recommendation"
-                                                            : "recommended size matches current size");
+                limit.replicas == current && wish < current
+                    ? "recent recommendations were higher than current one, applying the highest recent recommendation"
+                    : "recommended size matches current size");
       condition("ScalingLimited", limit.limited, limit.reason, limit.message);
     }
     s.desiredReplicas = limit.replicas;
@@ -136,7 +141,8 @@ class Autoscalers final : public Controller {
       co_return Result<>{};
     }
     events_.normal(component, h, "SuccessfulRescale", fmt::format("New size: {}; reason: {}", limit.replicas, why));
-    condition("AbleToScale", true, "SucceededRescale", fmt::format("the HPA controller was able to update the target scale to {}", limit.replicas));
+    condition("AbleToScale", true, "SucceededRescale",
+              fmt::format("the HPA controller was able to update the target scale to {}", limit.replicas));
     s.lastScaleTime = base::rfc3339(now);
     std::scoped_lock lock(mutex_);
     history_[key.text()].changed.push_back({now, limit.replicas - current});
@@ -154,7 +160,8 @@ class Autoscalers final : public Controller {
     if (!page) co_return out;  // no figures of any pod: the metrics say so
     for (const api::Bytes& b : page->items) {
       CO_TRY(json::value m, base::parse_json(*b));
-      auto it = std::find_if(out.begin(), out.end(), [&](const PodUsage& p) { return p.pod->metadata.name == base::get_string(m, "metadata.name"); });
+      auto it = std::find_if(out.begin(), out.end(),
+                             [&](const PodUsage& p) { return p.pod->metadata.name == base::get_string(m, "metadata.name"); });
       const json::array* containers = base::find_array(m, "containers");
       if (it == out.end() || !containers) continue;
       auto& figures = it->containers.emplace();

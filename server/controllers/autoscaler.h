@@ -21,8 +21,8 @@ struct MetricAnswer {
   std::string failure, reason;  // why there is no answer
   api::autoscalingv2::MetricStatus status;
 };
-MetricAnswer evaluate_metric(const api::autoscalingv2::MetricSpec& metric, const api::autoscalingv2::HorizontalPodAutoscalerSpec& spec, int32_t current,
-                             const std::vector<PodUsage>& pods);
+MetricAnswer evaluate_metric(const api::autoscalingv2::MetricSpec& metric, const api::autoscalingv2::HorizontalPodAutoscalerSpec& spec,
+                             int32_t current, const std::vector<PodUsage>& pods);
 
 // What an autoscaler remembers: recommendations for stabilisation, changes for the rates of its policies.
 struct ScalingHistory {
@@ -39,6 +39,7 @@ struct ScalingLimit {
   bool limited = false;
 };
 // The wish within stabilisation windows, rates and bounds; remembers the wish.
-ScalingLimit limit_scaling(const api::autoscalingv2::HorizontalPodAutoscalerSpec& spec, int32_t current, int32_t wish, ScalingHistory& history, WallTime now);
+ScalingLimit limit_scaling(const api::autoscalingv2::HorizontalPodAutoscalerSpec& spec, int32_t current, int32_t wish,
+                           ScalingHistory& history, WallTime now);
 
 }  // namespace server::controllers

@@ -58,7 +58,8 @@ int32_t rate_limit(const Rules& rules, bool up, int32_t current, const ScalingHi
 
 }  // namespace
 
-MetricAnswer evaluate_metric(const scaling::MetricSpec& metric, const scaling::HorizontalPodAutoscalerSpec& spec, int32_t current, const std::vector<PodUsage>& pods) {
+MetricAnswer evaluate_metric(const scaling::MetricSpec& metric, const scaling::HorizontalPodAutoscalerSpec& spec, int32_t current,
+                             const std::vector<PodUsage>& pods) {
   MetricAnswer out;
   out.status.type = metric.type;
   auto fail = [&](std::string reason, std::string why) {
@@ -85,7 +86,8 @@ MetricAnswer evaluate_metric(const scaling::MetricSpec& metric, const scaling::H
       if (!c.resources || it == c.resources->requests.end()) has_request = false;
       else f.request += api::Quantity::of(it->second).as_double();
       if (by_share && !has_request)
-        return fail("FailedGetResourceMetric", fmt::format("failed to get {} utilization: missing request for {} in container {} of Pod {}", name, name, c.name, p.pod->metadata.name));
+        return fail("FailedGetResourceMetric", fmt::format("failed to get {} utilization: missing request for {} in container {} of Pod {}",
+                                                           name, name, c.name, p.pod->metadata.name));
     }
     bool measured = p.containers.has_value();
     if (measured)
@@ -97,7 +99,9 @@ MetricAnswer evaluate_metric(const scaling::MetricSpec& metric, const scaling::H
     (waits ? unready : measured ? known : missing).push_back(f);
   }
   if (known.empty())
-    return fail("FailedGetResourceMetric", fmt::format("failed to get {} {}: did not receive metrics for targeted pods (pods might be unready)", name, by_share ? "utilization" : "usage"));
+    return fail("FailedGetResourceMetric",
+                fmt::format("failed to get {} {}: did not receive metrics for targeted pods (pods might be unready)", name,
+                            by_share ? "utilization" : "usage"));
 
   const double wanted = by_share ? *target.averageUtilization / 100.0 : api::Quantity::of(target.averageValue).as_double();
   auto ratio_of = [&](const std::vector<Figure>& figures) {
@@ -109,7 +113,8 @@ MetricAnswer evaluate_metric(const scaling::MetricSpec& metric, const scaling::H
   for (const Figure& f : known) used += f.used, request += f.request;
   scaling::MetricValueStatus value;
   auto average = api::Quantity::of_milli(int64_t(std::ceil(used / double(known.size()) * 1000)));
-  value.averageValue = name == "memory" ? api::Quantity::of_value(average.value(), api::Quantity::Format::binary_si).to_string() : average.to_string();
+  value.averageValue =
+      name == "memory" ? api::Quantity::of_value(average.value(), api::Quantity::Format::binary_si).to_string() : average.to_string();
   if (by_share && request > 0) value.averageUtilization = int32_t(used * 100 / request);
   if (of_container) {
     auto& s = out.status.containerResource.emplace();
@@ -147,7 +152,8 @@ MetricAnswer evaluate_metric(const scaling::MetricSpec& metric, const scaling::H
   return out;
 }
 
-ScalingLimit limit_scaling(const scaling::HorizontalPodAutoscalerSpec& spec, int32_t current, int32_t wish, ScalingHistory& history, WallTime now) {
+ScalingLimit limit_scaling(const scaling::HorizontalPodAutoscalerSpec& spec, int32_t current, int32_t wish, ScalingHistory& history,
+                           WallTime now) {
   const Rules up = rules_of(spec, true), down = rules_of(spec, false);
   const int32_t least = spec.minReplicas.value_or(1), most = spec.maxReplicas;
   int32_t rise = wish, fall = wish;
@@ -178,8 +184,10 @@ ScalingLimit limit_scaling(const scaling::HorizontalPodAutoscalerSpec& spec, int
   if (out.replicas > most) bound(most, "TooManyReplicas", "the desired replica count is more than the maximum replica count");
   if (out.replicas < least) bound(least, "TooFewReplicas", "the desired replica count is less than the minimum replica count");
   // Where the bounds are what holds it, they say so.
-  if (!out.limited && wish > most && out.replicas == most) bound(most, "TooManyReplicas", "the desired replica count is more than the maximum replica count");
-  if (!out.limited && wish < least && out.replicas == least) bound(least, "TooFewReplicas", "the desired replica count is less than the minimum replica count");
+  if (!out.limited && wish > most && out.replicas == most)
+    bound(most, "TooManyReplicas", "the desired replica count is more than the maximum replica count");
+  if (!out.limited && wish < least && out.replicas == least)
+    bound(least, "TooFewReplicas", "the desired replica count is less than the minimum replica count");
   return out;
 }
 

@@ -15,7 +15,9 @@ constexpr auto pending_life = 24h;
 std::optional<WallTime> end_of(const certificates::CertificateSigningRequest& csr) {
   if (csr.status.conditions.empty()) return time_of(csr.metadata.creationTimestamp) + pending_life;
   for (const char* type : {"Approved", "Denied", "Failed"})
-    if (const auto* c = find_condition(csr.status.conditions, type); c && (std::string_view(type) != "Approved" || !csr.status.certificate.empty())) return time_of(c->lastUpdateTime) + settled_life;
+    if (const auto* c = find_condition(csr.status.conditions, type);
+        c && (std::string_view(type) != "Approved" || !csr.status.certificate.empty()))
+      return time_of(c->lastUpdateTime) + settled_life;
   return std::nullopt;
 }
 

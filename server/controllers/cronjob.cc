@@ -53,7 +53,8 @@ class CronJobs final : public Controller {
         CO_TRY(bool started, co_await start(*cron, *due, active));
         if (started) changed.status.lastScheduleTime = base::rfc3339(*due);
       }
-      if (auto next = schedule->next(now, *zone)) again = std::chrono::duration_cast<Duration>(*next - now) + std::chrono::milliseconds(100);
+      if (auto next = schedule->next(now, *zone))
+        again = std::chrono::duration_cast<Duration>(*next - now) + std::chrono::milliseconds(100);
     }
     if (!(changed.status == cron->status)) {
       auto r = co_await api::update_status(client_, std::move(changed));
@@ -83,7 +84,8 @@ class CronJobs final : public Controller {
     job.metadata.namespace_ = cron.metadata.namespace_;
     if (jobs_.get(job.metadata.namespace_, job.metadata.name)) co_return true;
     if (!active.empty() && cron.spec.concurrencyPolicy == "Forbid") {
-      events_.normal(component, cron, "JobAlreadyActive", "Not starting job because prior execution is running and concurrency policy is Forbid");
+      events_.normal(component, cron, "JobAlreadyActive",
+                     "Not starting job because prior execution is running and concurrency policy is Forbid");
       co_return false;
     }
     if (cron.spec.concurrencyPolicy == "Replace")
@@ -113,7 +115,8 @@ class CronJobs final : public Controller {
   }
 
   Task<Result<>> trim_history(const batch::CronJob& cron, std::vector<JobPtr> jobs) {
-    std::sort(jobs.begin(), jobs.end(), [](const JobPtr& a, const JobPtr& b) { return a->metadata.creationTimestamp > b->metadata.creationTimestamp; });
+    std::sort(jobs.begin(), jobs.end(),
+              [](const JobPtr& a, const JobPtr& b) { return a->metadata.creationTimestamp > b->metadata.creationTimestamp; });
     int32_t good = cron.spec.successfulJobsHistoryLimit.value_or(3), bad = cron.spec.failedJobsHistoryLimit.value_or(1);
     for (const JobPtr& j : jobs) {
       if (!job_finished(*j) || deleting(j->metadata)) continue;

@@ -35,7 +35,8 @@ core::Pod daemon_pod(const apps::DaemonSet& set, const std::string& node, const 
   auto& t = pod.spec.tolerations;
   t.push_back(exists("node.kubernetes.io/not-ready", "NoExecute"));
   t.push_back(exists("node.kubernetes.io/unreachable", "NoExecute"));
-  for (const char* key : {"node.kubernetes.io/disk-pressure", "node.kubernetes.io/memory-pressure", "node.kubernetes.io/pid-pressure", "node.kubernetes.io/unschedulable"})
+  for (const char* key : {"node.kubernetes.io/disk-pressure", "node.kubernetes.io/memory-pressure", "node.kubernetes.io/pid-pressure",
+                          "node.kubernetes.io/unschedulable"})
     t.push_back(exists(key, "NoSchedule"));
   if (pod.spec.hostNetwork.value_or(false)) t.push_back(exists("node.kubernetes.io/network-unavailable", "NoSchedule"));
   return pod;
@@ -55,7 +56,8 @@ std::string node_of(const core::Pod& pod) {
 // Converges: one pod of the template on every node that it may run on; after a change of the template, the old pods to new ones, maxUnavailable at a time.
 class DaemonSets final : public Controller {
  public:
-  explicit DaemonSets(Context& c) : Controller(c), sets_(watch<apps::DaemonSet>()), nodes_(informer<core::Node>()), pods_(c), revisions_(c) {
+  explicit DaemonSets(Context& c)
+      : Controller(c), sets_(watch<apps::DaemonSet>()), nodes_(informer<core::Node>()), pods_(c), revisions_(c) {
     pods_.watch_pods(
         apps::DaemonSet::kind_info(), [this](std::string key) { queue().add(std::move(key)); },
         [this](const core::Pod& orphan) {
@@ -75,7 +77,8 @@ class DaemonSets final : public Controller {
     Owner owner = owner_of(*set, component);
     CO_TRY(std::vector<PodPtr> pods, co_await pods_.claim(owner, set->spec.selector, deleting(set->metadata)));
     if (deleting(set->metadata)) co_return Requeue{};
-    CO_TRY(RevisionPtr revision, co_await revisions_.current(apps::DaemonSet::kind_info(), set->metadata, set->spec.template_, set->status.collisionCount));
+    CO_TRY(RevisionPtr revision,
+           co_await revisions_.current(apps::DaemonSet::kind_info(), set->metadata, set->spec.template_, set->status.collisionCount));
     const std::string hash = revision->metadata.labels.at(revision_label);
     const auto now = base::WallClock::now();
     Plan plan = make_plan(*set, pods, hash, now);
@@ -131,7 +134,8 @@ class DaemonSets final : public Controller {
         }
         return pod_finished(*p) || deleting(p->metadata);
       });
-      std::sort(here.begin(), here.end(), [](const PodPtr& a, const PodPtr& b) { return a->metadata.creationTimestamp < b->metadata.creationTimestamp; });
+      std::sort(here.begin(), here.end(),
+                [](const PodPtr& a, const PodPtr& b) { return a->metadata.creationTimestamp < b->metadata.creationTimestamp; });
       if (!may_start && !may_stay) {
         if (!here.empty()) ++s.numberMisscheduled;
         out.remove.insert(out.remove.end(), here.begin(), here.end());
@@ -173,10 +177,12 @@ class DaemonSets final : public Controller {
   }
 
   // Broken old pods go at once, available ones while no more than maxUnavailable nodes are without.
-  static void replace_old(const apps::DaemonSet& set, const std::vector<PodPtr>& broken, const std::vector<PodPtr>& available, int32_t unavailable, Plan& out) {
+  static void replace_old(const apps::DaemonSet& set, const std::vector<PodPtr>& broken, const std::vector<PodPtr>& available,
+                          int32_t unavailable, Plan& out) {
     if (set.spec.updateStrategy && set.spec.updateStrategy->type == "OnDelete") return;
     api::IntOrString most = api::IntOrString::of(1);
-    if (set.spec.updateStrategy && set.spec.updateStrategy->rollingUpdate && set.spec.updateStrategy->rollingUpdate->maxUnavailable.has_value())
+    if (set.spec.updateStrategy && set.spec.updateStrategy->rollingUpdate &&
+        set.spec.updateStrategy->rollingUpdate->maxUnavailable.has_value())
       most = set.spec.updateStrategy->rollingUpdate->maxUnavailable;
     int32_t allowed = std::max(1, api::scaled_value(most, out.status.desiredNumberScheduled, true).value_or(1));
     out.remove.insert(out.remove.end(), broken.begin(), broken.end());

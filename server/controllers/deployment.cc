@@ -135,7 +135,8 @@ class Deployments final : public Controller {
   }
   Task<Result<>> own(SetPtr s, json::object reference) {
     json::object body{{"metadata", json::object{{"uid", s->metadata.uid}, {"ownerReferences", json::array{std::move(reference)}}}}};
-    auto r = co_await api::patch<apps::ReplicaSet>(client_, {s->metadata.namespace_, s->metadata.name}, api::PatchType::strategic, base::to_text(body));
+    auto r = co_await api::patch<apps::ReplicaSet>(client_, {s->metadata.namespace_, s->metadata.name}, api::PatchType::strategic,
+                                                   base::to_text(body));
     if (!r && !base::is_not_found(r.error())) co_return std::unexpected(std::move(r).error());
     co_return Result<>{};
   }
@@ -146,11 +147,13 @@ class Deployments final : public Controller {
     auto r = co_await api::create(client_, set);
     if (r) co_return false;
     if (!base::is_already_exists(r.error())) {
-      events_.warning(component, d, "ReplicaSetCreateError", fmt::format("Failed to create new replica set \"{}\": {}", key.name, r.error().message));
+      events_.warning(component, d, "ReplicaSetCreateError",
+                      fmt::format("Failed to create new replica set \"{}\": {}", key.name, r.error().message));
       co_return std::unexpected(std::move(r).error());
     }
     CO_TRY(auto there, co_await api::get<apps::ReplicaSet>(client_, key));
-    if (controlled_by(there.metadata, d.metadata.uid) && same_template(there.spec.template_, d.spec.template_)) co_return false;  // our cache is behind
+    if (controlled_by(there.metadata, d.metadata.uid) && same_template(there.spec.template_, d.spec.template_))
+      co_return false;  // our cache is behind
     co_return true;
   }
 
@@ -165,8 +168,9 @@ class Deployments final : public Controller {
     if (!r) co_return std::unexpected(std::move(r).error());
     if (c.replicas) {
       int32_t before = size_of(*c.set);
-      events_.normal(component, d, "ScalingReplicaSet",
-                     fmt::format("Scaled {} replica set {} from {} to {}", *c.replicas > before ? "up" : "down", m.name, before, *c.replicas));
+      events_.normal(
+          component, d, "ScalingReplicaSet",
+          fmt::format("Scaled {} replica set {} from {} to {}", *c.replicas > before ? "up" : "down", m.name, before, *c.replicas));
     }
     co_return Result<>{};
   }

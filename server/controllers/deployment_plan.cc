@@ -161,7 +161,8 @@ class Planner {
         done.push_back(s);
     auto limit = size_t(std::max(0, *d_.spec.revisionHistoryLimit));
     if (done.size() <= limit) return;
-    std::sort(done.begin(), done.end(), [](const SetPtr& a, const SetPtr& b) { return revision_of(a->metadata) < revision_of(b->metadata); });
+    std::sort(done.begin(), done.end(),
+              [](const SetPtr& a, const SetPtr& b) { return revision_of(a->metadata) < revision_of(b->metadata); });
     out_.remove.assign(done.begin(), done.end() - ptrdiff_t(limit));
   }
 
@@ -189,7 +190,8 @@ class Planner {
     if (available >= want_ - posts_.unavailable)
       set_condition(s.conditions, "Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.", now_);
     else
-      set_condition(s.conditions, "Available", "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.", now_);
+      set_condition(s.conditions, "Available", "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.",
+                    now_);
   }
 
   DeploymentPlan finish_status(bool rolling_out) {
@@ -206,7 +208,8 @@ class Planner {
 
   void judge_progress() {
     auto& s = out_.status;
-    if (!d_.spec.progressDeadlineSeconds || *d_.spec.progressDeadlineSeconds == INT32_MAX) return remove_condition(s.conditions, "Progressing");
+    if (!d_.spec.progressDeadlineSeconds || *d_.spec.progressDeadlineSeconds == INT32_MAX)
+      return remove_condition(s.conditions, "Progressing");
     const auto* c = find_condition(s.conditions, "Progressing");
     auto n = [](const std::optional<int32_t>& v) { return v.value_or(0); };
     if (c && c->reason == "NewReplicaSetAvailable" && n(s.replicas) == n(s.updatedReplicas) && !out_.create) return;
@@ -279,7 +282,8 @@ Fenceposts fenceposts(const apps::Deployment& d) {
 SetPtr current_set(const apps::Deployment& d, const std::vector<SetPtr>& sets) {
   SetPtr out;
   for (const SetPtr& s : sets)
-    if (same_template(s->spec.template_, d.spec.template_) && (!out || s->metadata.creationTimestamp < out->metadata.creationTimestamp)) out = s;
+    if (same_template(s->spec.template_, d.spec.template_) && (!out || s->metadata.creationTimestamp < out->metadata.creationTimestamp))
+      out = s;
   return out;
 }
 

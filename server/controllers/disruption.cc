@@ -23,7 +23,8 @@ class Disruption final : public Controller {
         return;
       const auto& m = (after ? after : before)->metadata;
       for (const auto& b : budgets_.list(m.namespace_))
-        if (b->spec.selector && (api::selects(*b->spec.selector, m.labels) || (before && api::selects(*b->spec.selector, before->metadata.labels))))
+        if (b->spec.selector &&
+            (api::selects(*b->spec.selector, m.labels) || (before && api::selects(*b->spec.selector, before->metadata.labels))))
           enqueue(b->metadata);
     });
   }
@@ -72,13 +73,15 @@ class Disruption final : public Controller {
 
   Requeue count(policy::PodDisruptionBudget& b, WallTime now) const {
     std::vector<PodPtr> pods = pods_.list(b.metadata.namespace_);
-    std::erase_if(pods, [&](const PodPtr& p) { return pod_finished(*p) || !b.spec.selector || !api::selects(*b.spec.selector, p->metadata.labels); });
+    std::erase_if(
+        pods, [&](const PodPtr& p) { return pod_finished(*p) || !b.spec.selector || !api::selects(*b.spec.selector, p->metadata.labels); });
     auto& s = b.status;
     // Evicted pods that have not gone within two minutes are counted again.
     Requeue again;
     for (auto it = s.disruptedPods.begin(); it != s.disruptedPods.end();) {
       auto end = time_of(it->second) + minutes(2);
-      bool known = std::any_of(pods.begin(), pods.end(), [&](const PodPtr& p) { return p->metadata.name == it->first && !deleting(p->metadata); });
+      bool known =
+          std::any_of(pods.begin(), pods.end(), [&](const PodPtr& p) { return p->metadata.name == it->first && !deleting(p->metadata); });
       if (!known || end <= now) {
         it = s.disruptedPods.erase(it);
         continue;
@@ -105,7 +108,8 @@ class Disruption final : public Controller {
     s.disruptionsAllowed = expected > 0 ? std::max(0, healthy - desired) : 0;
     s.observedGeneration = b.metadata.generation;
     bool allowed = *s.disruptionsAllowed > 0;
-    if (set_condition(s.conditions, "DisruptionAllowed", allowed ? "True" : "False", allowed ? "SufficientPods" : "InsufficientPods", "", now))
+    if (set_condition(s.conditions, "DisruptionAllowed", allowed ? "True" : "False", allowed ? "SufficientPods" : "InsufficientPods", "",
+                      now))
       for (auto& c : s.conditions) c.observedGeneration = b.metadata.generation;
     return again;
   }

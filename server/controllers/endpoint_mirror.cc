@@ -15,7 +15,10 @@ constexpr const char* ours = "endpointslicemirroring-controller.k8s.io";
 class EndpointMirror final : public Controller {
  public:
   explicit EndpointMirror(Context& c)
-      : Controller(c), services_(watch<core::Service>()), endpoints_(watch<core::Endpoints>()), slices_(informer<discovery::EndpointSlice>()) {
+      : Controller(c),
+        services_(watch<core::Service>()),
+        endpoints_(watch<core::Endpoints>()),
+        slices_(informer<discovery::EndpointSlice>()) {
     slices_.add_index("mirrored", [](const discovery::EndpointSlice& s) -> std::vector<std::string> {
       auto by = s.metadata.labels.find(managed_by), of = s.metadata.labels.find("kubernetes.io/service-name");
       if (by == s.metadata.labels.end() || by->second != ours || of == s.metadata.labels.end()) return {};
@@ -63,7 +66,8 @@ class EndpointMirror final : public Controller {
   static bool mirrored(const core::Service& s, const core::Endpoints& e) {
     if (!s.spec.selector.empty() || s.spec.type == "ExternalName" || deleting(s.metadata) || deleting(e.metadata)) return false;
     auto skip = e.metadata.labels.find("endpointslice.kubernetes.io/skip-mirror");
-    return (skip == e.metadata.labels.end() || skip->second != "true") && !e.metadata.labels.contains("endpoints.kubernetes.io/managed-by") &&
+    return (skip == e.metadata.labels.end() || skip->second != "true") &&
+           !e.metadata.labels.contains("endpoints.kubernetes.io/managed-by") &&
            !e.metadata.annotations.contains("control-plane.alpha.kubernetes.io/leader");
   }
 

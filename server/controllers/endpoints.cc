@@ -49,7 +49,8 @@ class ServiceController : public Controller {
 // Converges: the EndpointSlices of a Service to the pods it selects.
 class EndpointSlices final : public ServiceController {
  public:
-  explicit EndpointSlices(Context& c) : ServiceController(c), slices_(informer<discovery::EndpointSlice>()), nodes_(informer<core::Node>()) {
+  explicit EndpointSlices(Context& c)
+      : ServiceController(c), slices_(informer<discovery::EndpointSlice>()), nodes_(informer<core::Node>()) {
     slices_.add_index("service", [](const discovery::EndpointSlice& s) -> std::vector<std::string> {
       auto it = s.metadata.labels.find("kubernetes.io/service-name");
       auto by = s.metadata.labels.find(managed_by);
@@ -90,7 +91,8 @@ class EndpointSlices final : public ServiceController {
   std::map<std::string, std::string> zones() const {
     std::map<std::string, std::string> out;
     for (const auto& n : nodes_.list())
-      if (auto it = n->metadata.labels.find("topology.kubernetes.io/zone"); it != n->metadata.labels.end()) out[n->metadata.name] = it->second;
+      if (auto it = n->metadata.labels.find("topology.kubernetes.io/zone"); it != n->metadata.labels.end())
+        out[n->metadata.name] = it->second;
     return out;
   }
   api::Informer<discovery::EndpointSlice>& slices_;

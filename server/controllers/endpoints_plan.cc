@@ -66,9 +66,11 @@ std::string hostname_in(const core::Service& service, const core::Pod& pod) {
   return pod.spec.subdomain == service.metadata.name ? pod.spec.hostname : "";
 }
 
-discovery::Endpoint endpoint(const core::Service& service, const core::Pod& pod, std::string address, const std::map<std::string, std::string>& zones) {
+discovery::Endpoint endpoint(const core::Service& service, const core::Pod& pod, std::string address,
+                             const std::map<std::string, std::string>& zones) {
   discovery::Endpoint out;
-  bool publish = service.spec.publishNotReadyAddresses.value_or(false), serving = publish || pod_ready(pod), leaving = deleting(pod.metadata);
+  bool publish = service.spec.publishNotReadyAddresses.value_or(false), serving = publish || pod_ready(pod),
+       leaving = deleting(pod.metadata);
   out.addresses.push_back(std::move(address));
   auto& c = out.conditions.emplace();
   c.serving = serving;
@@ -82,7 +84,9 @@ discovery::Endpoint endpoint(const core::Service& service, const core::Pod& pod,
 }
 
 // Two endpoints are the same place: they may differ in conditions.
-std::string identity(const discovery::Endpoint& e) { return (e.addresses.empty() ? "" : e.addresses.front()) + "|" + (e.targetRef ? e.targetRef->uid : ""); }
+std::string identity(const discovery::Endpoint& e) {
+  return (e.addresses.empty() ? "" : e.addresses.front()) + "|" + (e.targetRef ? e.targetRef->uid : "");
+}
 
 std::string text_of(const std::vector<discovery::EndpointPort>& ports) {
   std::string out;
@@ -135,7 +139,8 @@ std::vector<Group> wanted(const core::Service& service, const std::vector<PodPtr
 
 class Slices {
  public:
-  Slices(const core::Service& service, const std::vector<SlicePtr>& existing) : service_(service), existing_(existing), labels_(slice_labels(service)) {
+  Slices(const core::Service& service, const std::vector<SlicePtr>& existing)
+      : service_(service), existing_(existing), labels_(slice_labels(service)) {
     for (const SlicePtr& s : existing) names_.insert(s->metadata.name);
   }
 
@@ -151,7 +156,8 @@ class Slices {
     };
     std::vector<Draft> drafts;
     for (const SlicePtr& s : existing_) {
-      if (used_.contains(s->metadata.name) || deleting(s->metadata) || s->addressType != g.type || text_of(s->ports) != text_of(g.ports)) continue;
+      if (used_.contains(s->metadata.name) || deleting(s->metadata) || s->addressType != g.type || text_of(s->ports) != text_of(g.ports))
+        continue;
       Draft d{s, {}};
       for (const auto& e : s->endpoints)
         if (auto it = left.find(identity(e)); it != left.end()) {
@@ -198,7 +204,8 @@ class Slices {
     discovery::EndpointSlice s;
     // The same plan makes the same name: a cache that is behind cannot make a second one.
     for (int n = 0;; ++n) {
-      s.metadata.name = service_.metadata.name + "-" + short_hash(service_.metadata.uid + g.type + text_of(g.ports) + std::to_string(n)).substr(0, 5);
+      s.metadata.name =
+          service_.metadata.name + "-" + short_hash(service_.metadata.uid + g.type + text_of(g.ports) + std::to_string(n)).substr(0, 5);
       if (names_.insert(s.metadata.name).second) break;
     }
     s.metadata.generateName = service_.metadata.name + "-";
@@ -235,7 +242,8 @@ core::Endpoints plan_endpoints(const core::Service& service, const std::vector<P
   out.metadata.labels["endpoints.kubernetes.io/managed-by"] = "endpoint-controller";
   if (headless(service)) out.metadata.labels["service.kubernetes.io/headless"] = "";
   const bool publish = service.spec.publishNotReadyAddresses.value_or(false);
-  const bool v6 = !service.spec.ipFamilies.empty() ? service.spec.ipFamilies.front() == "IPv6" : service.spec.clusterIP.find(':') != std::string::npos;
+  const bool v6 =
+      !service.spec.ipFamilies.empty() ? service.spec.ipFamilies.front() == "IPv6" : service.spec.clusterIP.find(':') != std::string::npos;
   std::map<std::string, core::EndpointSubset> subsets;  // by ports
   size_t count = 0;
   for (const PodPtr& p : pods) {
@@ -269,9 +277,9 @@ core::Endpoints plan_endpoints(const core::Service& service, const std::vector<P
 }
 
 bool endpoint_changed(const core::Pod& a, const core::Pod& b) {
-  return a.metadata.labels != b.metadata.labels || a.status.podIP != b.status.podIP || a.status.podIPs != b.status.podIPs || pod_ready(a) != pod_ready(b) ||
-         deleting(a.metadata) != deleting(b.metadata) || pod_finished(a) != pod_finished(b) || a.spec.nodeName != b.spec.nodeName ||
-         a.spec.hostname != b.spec.hostname || a.metadata.uid != b.metadata.uid;
+  return a.metadata.labels != b.metadata.labels || a.status.podIP != b.status.podIP || a.status.podIPs != b.status.podIPs ||
+         pod_ready(a) != pod_ready(b) || deleting(a.metadata) != deleting(b.metadata) || pod_finished(a) != pod_finished(b) ||
+         a.spec.nodeName != b.spec.nodeName || a.spec.hostname != b.spec.hostname || a.metadata.uid != b.metadata.uid;
 }
 
 }  // namespace server::controllers

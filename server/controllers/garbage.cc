@@ -16,7 +16,9 @@ namespace json = base::json;
 using Presence = OwnerGraph::Presence;
 using Head = meta::PartialObjectMetadata;
 
-bool has_finalizer(const meta::ObjectMeta& m, std::string_view f) { return std::find(m.finalizers.begin(), m.finalizers.end(), f) != m.finalizers.end(); }
+bool has_finalizer(const meta::ObjectMeta& m, std::string_view f) {
+  return std::find(m.finalizers.begin(), m.finalizers.end(), f) != m.finalizers.end();
+}
 
 // Converges: objects all of whose owners have gone to nothing; objects deleted in the foreground or orphaning to that.
 //
@@ -67,7 +69,9 @@ class GarbageCollector final : public Controller {
     }
     // Owners that wait for this one may in turn be what its dependents wait for: it holds nobody up then.
     if (!waiting.empty() && circle) CO_CHECK_OK(co_await unblock(*at, m));
-    options.propagation_policy = has_finalizer(m, "orphan") ? "Orphan" : (!waiting.empty() && blocks) || has_finalizer(m, "foregroundDeletion") ? "Foreground" : "Background";
+    options.propagation_policy = has_finalizer(m, "orphan")                                               ? "Orphan"
+                                 : (!waiting.empty() && blocks) || has_finalizer(m, "foregroundDeletion") ? "Foreground"
+                                                                                                          : "Background";
     auto r = co_await client_.remove(at->kind.resource, at->key, std::move(options));
     if (!r && !base::is_not_found(r.error()) && !base::is_conflict(r.error())) co_return std::unexpected(std::move(r).error());
     co_return Requeue{};
@@ -185,10 +189,12 @@ class GarbageCollector final : public Controller {
       if (revision) {
         delay = std::chrono::milliseconds(100);
         auto ended = co_await watch_from(kind, prefix, std::move(*revision));
-        if (!ended && ended.error().code != 410) base::log::debug("garbagecollector", "{}: {}", kind.resource.resource, ended.error().message);
+        if (!ended && ended.error().code != 410)
+          base::log::debug("garbagecollector", "{}: {}", kind.resource.resource, ended.error().message);
       } else {
         base::log::debug("garbagecollector", "{}: {}", kind.resource.resource, revision.error().message);
-        if (base::is_not_found(revision.error()) && !kinds_.find(kind.resource.group + (kind.resource.group.empty() ? "" : "/") + kind.resource.version, kind.kind)) {
+        if (base::is_not_found(revision.error()) &&
+            !kinds_.find(kind.resource.group + (kind.resource.group.empty() ? "" : "/") + kind.resource.version, kind.kind)) {
           std::scoped_lock lock(mutex_);
           followed_[number] = {};  // the definition has gone
           co_return;
@@ -201,12 +207,14 @@ class GarbageCollector final : public Controller {
 
   // True when the object may matter: most have no owner and are not parsed.
   static bool interesting(std::string_view object) {
-    return object.find("\"ownerReferences\"") != object.npos || object.find("\"foregroundDeletion\"") != object.npos || object.find("\"orphan\"") != object.npos;
+    return object.find("\"ownerReferences\"") != object.npos || object.find("\"foregroundDeletion\"") != object.npos ||
+           object.find("\"orphan\"") != object.npos;
   }
 
   void seen(const std::string& key, const Head& head) {
     for (std::string& k : graph_.put(key, head.metadata)) queue().add(std::move(k));
-    if (deleting(head.metadata) && (has_finalizer(head.metadata, "orphan") || has_finalizer(head.metadata, "foregroundDeletion"))) queue().add(key);
+    if (deleting(head.metadata) && (has_finalizer(head.metadata, "orphan") || has_finalizer(head.metadata, "foregroundDeletion")))
+      queue().add(key);
   }
 
   Task<Result<std::string>> list(StoredKind kind, std::string prefix, bool first) {

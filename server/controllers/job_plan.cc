@@ -60,7 +60,8 @@ std::optional<int32_t> count(size_t n) { return n ? std::optional<int32_t>(int32
 
 class Planner {
  public:
-  Planner(const batch::Job& job, const std::vector<PodPtr>& pods, WallTime now) : job_(job), now_(now), indexed_(job.spec.completionMode == "Indexed") {
+  Planner(const batch::Job& job, const std::vector<PodPtr>& pods, WallTime now)
+      : job_(job), now_(now), indexed_(job.spec.completionMode == "Indexed") {
     out_.status = job.status;
     for (const PodPtr& p : pods) {
       if (p->status.phase == "Succeeded") succeeded_.push_back(p);
@@ -77,7 +78,8 @@ class Planner {
     if (ending() || decide_end()) return std::move(out_);
     if (suspended()) return suspend();
     if (find_condition(job_.status.conditions, "Suspended")) {
-      if (set_condition(out_.status.conditions, "Suspended", "False", "JobResumed", "Job resumed", now_)) out_.status.startTime = base::rfc3339(now_);
+      if (set_condition(out_.status.conditions, "Suspended", "False", "JobResumed", "Job resumed", now_))
+        out_.status.startTime = base::rfc3339(now_);
     }
     fill();
     write_counts();
@@ -201,7 +203,8 @@ class Planner {
       end(true, "SuccessPolicy", fmt::format("Matched rules at index {}", *rule));
       return true;
     }
-    bool complete = spec.completions ? succeeded_count_ >= size_t(*spec.completions) : succeeded_count_ > 0 && active_.empty() && terminating_ == 0;
+    bool complete =
+        spec.completions ? succeeded_count_ >= size_t(*spec.completions) : succeeded_count_ > 0 && active_.empty() && terminating_ == 0;
     if (complete) end(true, "CompletionsReached", "Reached expected number of succeeded pods");
     return complete;
   }

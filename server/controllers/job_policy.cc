@@ -25,7 +25,8 @@ const core::ContainerStatus* matching_exit(const batch::PodFailurePolicyOnExitCo
 
 const core::PodCondition* matching_condition(const batch::PodFailurePolicyRule& rule, const core::Pod& pod) {
   for (const auto& pattern : rule.onPodConditions)
-    if (const auto* c = find_condition(pod.status.conditions, pattern.type); c && c->status == (pattern.status.empty() ? "True" : pattern.status))
+    if (const auto* c = find_condition(pod.status.conditions, pattern.type);
+        c && c->status == (pattern.status.empty() ? "True" : pattern.status))
       return c;
   return nullptr;
 }

@@ -12,7 +12,8 @@ std::vector<StoredKind> Kinds::all() const {
   std::vector<StoredKind> out;
   std::set<std::pair<std::string, std::string>> seen;
   for (const api::Kind& k : api::Schema::builtin().kinds()) {
-    if (k.plural.empty() || k.is_virtual || k.group == "metrics.k8s.io" || k.group == "apiregistration.k8s.io" || k.group == "meta") continue;
+    if (k.plural.empty() || k.is_virtual || k.group == "metrics.k8s.io" || k.group == "apiregistration.k8s.io" || k.group == "meta")
+      continue;
     if (k.group.empty() && (k.plural == "bindings" || k.plural == "componentstatuses")) continue;
     if (k.group == "events.k8s.io") continue;  // the same objects as events of the core group
     if (k.group == "policy" && k.kind == "Eviction") continue;
@@ -32,7 +33,8 @@ std::optional<StoredKind> Kinds::find(const std::string& api_version, const std:
   for (const auto& c : custom_.list())
     if (c->spec.group == group && c->spec.names.kind == kind)
       for (const auto& v : c->spec.versions)
-        if (v.served && v.name == version) return StoredKind{{c->spec.group, v.name, c->spec.names.plural}, kind, c->spec.scope == "Namespaced"};
+        if (v.served && v.name == version)
+          return StoredKind{{c->spec.group, v.name, c->spec.names.plural}, kind, c->spec.scope == "Namespaced"};
   return std::nullopt;
 }
 

@@ -46,7 +46,10 @@ class LocalStorage final : public Controller {
     auto found = classes_.get({}, claim->spec.storageClassName);
     if (!found) co_return Requeue{};
     auto node = node_for(*claim, *found);
-    auto fail = [&](std::string why) { events_.warning(local_path, *claim, "ProvisioningFailed", "failed to provision volume with StorageClass \"" + found->metadata.name + "\": " + why); };
+    auto fail = [&](std::string why) {
+      events_.warning(local_path, *claim, "ProvisioningFailed",
+                      "failed to provision volume with StorageClass \"" + found->metadata.name + "\": " + why);
+    };
     if (!node) {
       if (annotation(claim->metadata, scheduler::selected_node).empty()) co_return Requeue{};
       fail("the selected node has gone");
@@ -140,7 +143,8 @@ class LocalStorage final : public Controller {
     storage::StorageClass c;
     c.metadata.name = "local-path";
     bool another = false;
-    for (const auto& other : classes_.list()) another = another || annotation(other->metadata, "storageclass.kubernetes.io/is-default-class") == "true";
+    for (const auto& other : classes_.list())
+      another = another || annotation(other->metadata, "storageclass.kubernetes.io/is-default-class") == "true";
     if (!another) c.metadata.annotations["storageclass.kubernetes.io/is-default-class"] = "true";
     c.provisioner = local_path;
     c.reclaimPolicy = "Delete";

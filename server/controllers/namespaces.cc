@@ -35,7 +35,8 @@ class Namespaces final : public Controller {
     if (std::find(ns->spec.finalizers.begin(), ns->spec.finalizers.end(), "kubernetes") == ns->spec.finalizers.end()) co_return Requeue{};
     Remains remains;
     auto kinds = kinds_.all();
-    std::partition(kinds.begin(), kinds.end(), [](const StoredKind& k) { return k.resource.group.empty() && k.resource.resource == "pods"; });
+    std::partition(kinds.begin(), kinds.end(),
+                   [](const StoredKind& k) { return k.resource.group.empty() && k.resource.resource == "pods"; });
     bool removed_any = false;
     for (const StoredKind& k : kinds) {
       if (!k.namespaced) continue;
@@ -105,16 +106,20 @@ class Namespaces final : public Controller {
     auto& c = changed.status.conditions;
     auto now = base::WallClock::now();
     std::vector<std::string> resources, finalizers;
-    for (const auto& [r, n] : remains.instances) resources.push_back(fmt::format("{} has {} resource instances", r.find('.') == std::string::npos ? r + "." : r, n));
+    for (const auto& [r, n] : remains.instances)
+      resources.push_back(fmt::format("{} has {} resource instances", r.find('.') == std::string::npos ? r + "." : r, n));
     for (const auto& [f, n] : remains.finalizers) finalizers.push_back(fmt::format("{} in {} resource instances", f, n));
-    bool any = set_condition(c, "NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered", "All resources successfully discovered", now);
-    any |= set_condition(c, "NamespaceDeletionGroupVersionParsingFailure", "False", "ParsedGroupVersions", "All legacy kube types successfully parsed", now);
+    bool any =
+        set_condition(c, "NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered", "All resources successfully discovered", now);
+    any |= set_condition(c, "NamespaceDeletionGroupVersionParsingFailure", "False", "ParsedGroupVersions",
+                         "All legacy kube types successfully parsed", now);
     any |= set_condition(c, "NamespaceDeletionContentFailure", "False", "ContentDeleted",
                          "All content successfully deleted, may be waiting on finalization", now);
     any |= set_condition(c, "NamespaceContentRemaining", "True", "SomeResourcesRemain",
                          fmt::format("Some resources are remaining: {}", fmt::join(resources, ", ")), now);
     if (finalizers.empty())
-      any |= set_condition(c, "NamespaceFinalizersRemaining", "False", "ContentHasNoFinalizers", "All content-preserving finalizers finished", now);
+      any |= set_condition(c, "NamespaceFinalizersRemaining", "False", "ContentHasNoFinalizers",
+                           "All content-preserving finalizers finished", now);
     else
       any |= set_condition(c, "NamespaceFinalizersRemaining", "True", "SomeFinalizersRemain",
                            fmt::format("Some content in the namespace has finalizers remaining: {}", fmt::join(finalizers, ", ")), now);

@@ -48,7 +48,8 @@ bool mark_unknown(core::Node& node, WallTime now) {
 std::vector<core::Taint> wanted_taints(const core::Node& node, WallTime now) {
   std::vector<core::Taint> out;
   for (const auto& t : node.spec.taints) {
-    bool ours = t.key == cordoned || std::any_of(rules.begin(), rules.end(), [&](const Rule& r) { return t.key == r.taint && t.effect == r.effect; });
+    bool ours = t.key == cordoned ||
+                std::any_of(rules.begin(), rules.end(), [&](const Rule& r) { return t.key == r.taint && t.effect == r.effect; });
     if (!ours) out.push_back(t);
   }
   auto add = [&](const char* key, const char* effect) {

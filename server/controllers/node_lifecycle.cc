@@ -16,7 +16,10 @@ constexpr const char* component = "node-controller";
 class NodeLifecycle final : public Controller {
  public:
   explicit NodeLifecycle(Context& c)
-      : Controller(c), nodes_(informer<core::Node>()), leases_(c.informers.get<coordination::Lease>("kube-node-lease")), pods_(informer<core::Pod>()) {
+      : Controller(c),
+        nodes_(informer<core::Node>()),
+        leases_(c.informers.get<coordination::Lease>("kube-node-lease")),
+        pods_(informer<core::Pod>()) {
     pods_.add_index("node", [](const core::Pod& p) { return std::vector<std::string>{p.spec.nodeName}; });
     leases_.on_change([this](const auto& before, const auto& after) {
       if (after && (!before || before->spec.renewTime != after->spec.renewTime)) heard(after->metadata.name);
@@ -44,7 +47,8 @@ class NodeLifecycle final : public Controller {
     if (taints != current.spec.taints) {
       json::array list;
       for (const auto& t : taints) list.push_back(api::encode_json(t));
-      json::object body{{"metadata", json::object{{"resourceVersion", current.metadata.resourceVersion}}}, {"spec", json::object{{"taints", std::move(list)}}}};
+      json::object body{{"metadata", json::object{{"resourceVersion", current.metadata.resourceVersion}}},
+                        {"spec", json::object{{"taints", std::move(list)}}}};
       CO_TRY(current, co_await api::patch<core::Node>(client_, key, api::PatchType::merge, base::to_text(body)));
     }
     const auto* ready = find_condition(current.status.conditions, "Ready");
@@ -85,7 +89,8 @@ class NodeLifecycle final : public Controller {
       json::object body{{"metadata", json::object{{"uid", p->metadata.uid}}}, {"status", json::object{{"conditions", json::array{std::move(condition)}}}}};
       api::WriteOptions status;
       status.subresource = "status";
-      auto r = co_await api::patch<core::Pod>(client_, {p->metadata.namespace_, p->metadata.name}, api::PatchType::strategic, base::to_text(body), std::move(status));
+      auto r = co_await api::patch<core::Pod>(client_, {p->metadata.namespace_, p->metadata.name}, api::PatchType::strategic,
+                                              base::to_text(body), std::move(status));
       if (!r && !base::is_not_found(r.error()) && !base::is_conflict(r.error())) co_return std::unexpected(std::move(r).error());
       events_.warning(component, *p, "NodeNotReady", "Node is not ready");
     }
@@ -129,7 +134,8 @@ class TaintEviction final : public Controller {
     events_.normal("taint-eviction-controller", *pod, "TaintManagerEviction", "Marking for deletion Pod " + key.text());
     json::object condition{{"type", "DisruptionTarget"}, {"status", "True"}, {"lastTransitionTime", base::rfc3339(now)},
                            {"reason", "DeletionByTaintManager"}, {"message", "Taint manager: deleting due to NoExecute taint"}};
-    json::object body{{"metadata", json::object{{"uid", pod->metadata.uid}}}, {"status", json::object{{"conditions", json::array{std::move(condition)}}}}};
+    json::object body{{"metadata", json::object{{"uid", pod->metadata.uid}}},
+                      {"status", json::object{{"conditions", json::array{std::move(condition)}}}}};
     api::WriteOptions status;
     status.subresource = "status";
     auto marked = co_await api::patch<core::Pod>(client_, key, api::PatchType::strategic, base::to_text(body), std::move(status));

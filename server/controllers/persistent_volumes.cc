@@ -23,7 +23,8 @@ constexpr const char* component = "persistentvolume-controller";
 // Keys are "namespace/name" of claims and "name" of volumes. One worker, and every write names the revision it is based on: two claims never get one volume.
 class PersistentVolumes final : public Controller {
  public:
-  explicit PersistentVolumes(Context& c) : Controller(c), claims_(watch<Claim>()), volumes_(watch<Volume>()), classes_(informer<storage::StorageClass>()) {
+  explicit PersistentVolumes(Context& c)
+      : Controller(c), claims_(watch<Claim>()), volumes_(watch<Volume>()), classes_(informer<storage::StorageClass>()) {
     claims_.on_change([this](const auto& before, const auto& after) {
       const auto& name = (after ? after : before)->spec.volumeName;
       if (!name.empty()) enqueue({}, name);
@@ -89,15 +90,18 @@ class PersistentVolumes final : public Controller {
         CO_TRY(c, co_await patch<Claim>(c.metadata, {{"annotations", std::move(marks)}}, {}));
       }
       events_.normal(component, c, "ExternalProvisioning",
-                     fmt::format("Waiting for a volume to be created either by the external provisioner '{}' or manually by the system administrator. If volume creation is "
-                                 "delayed, please verify that the provisioner is running and correctly registered.", by));
+                     fmt::format("Waiting for a volume to be created either by the external provisioner '{}' or manually by the system "
+                                 "administrator. If volume creation is "
+                                 "delayed, please verify that the provisioner is running and correctly registered.",
+                                 by));
     }
     co_return co_await set_claim(c, "Pending", nullptr);
   }
 
   Task<Result<>> check_bound(Claim c) {
     const std::string name = c.spec.volumeName;
-    if (name.empty()) co_return co_await lose(c, "ClaimLost", "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!");
+    if (name.empty())
+      co_return co_await lose(c, "ClaimLost", "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!");
     auto v = co_await api::get<Volume>(client_, {{}, name});
     if (!v && !base::is_not_found(v.error())) co_return std::unexpected(std::move(v).error());
     if (!v) co_return co_await lose(c, "ClaimLost", "Bound claim has lost its PersistentVolume. Data on the volume is lost!");
@@ -165,7 +169,8 @@ class PersistentVolumes final : public Controller {
       co_return Result<>{};
     }
     // Its claim has another volume.
-    if (!annotation(v.metadata, provisioned_by).empty() && v.spec.persistentVolumeReclaimPolicy == "Delete") co_return co_await release(std::move(v));
+    if (!annotation(v.metadata, provisioned_by).empty() && v.spec.persistentVolumeReclaimPolicy == "Delete")
+      co_return co_await release(std::move(v));
     const bool whole = !annotation(v.metadata, sched::bound_by_controller).empty();
     json::object change, spec;
     if (whole) change["annotations"] = json::object{{sched::bound_by_controller, nullptr}};
@@ -187,7 +192,9 @@ class PersistentVolumes final : public Controller {
       options.uid = v.metadata.uid;
       co_return co_await api::remove<Volume>(client_, {{}, v.metadata.name}, std::move(options));
     }
-    const std::string why = policy == "Recycle" ? "No recycler plugin found for the volume!" : "error getting deleter volume plugin for volume \"" + v.metadata.name + "\": no volume plugin matched";
+    const std::string why = policy == "Recycle"
+                                ? "No recycler plugin found for the volume!"
+                                : "error getting deleter volume plugin for volume \"" + v.metadata.name + "\": no volume plugin matched";
     if (v.status.phase != "Failed") events_.warning(component, v, policy == "Recycle" ? "VolumeFailedRecycle" : "VolumeFailedDelete", why);
     co_return co_await set_volume(std::move(v), "Failed", why);
   }

@@ -38,7 +38,8 @@ class PodGc final : public Controller {
 
  private:
   static bool out_of_service(const core::Node& n) {
-    return !node_ready(n) && std::any_of(n.spec.taints.begin(), n.spec.taints.end(), [](const core::Taint& t) { return t.key == "node.kubernetes.io/out-of-service"; });
+    return !node_ready(n) && std::any_of(n.spec.taints.begin(), n.spec.taints.end(),
+                                         [](const core::Taint& t) { return t.key == "node.kubernetes.io/out-of-service"; });
   }
 
   void pod_changed(const PodPtr& before, const PodPtr& after) {
@@ -63,7 +64,8 @@ class PodGc final : public Controller {
     if (lost && !pod_finished(*pod)) {
       core::Pod failed = *pod;
       failed.status.phase = "Failed";
-      set_condition(failed.status.conditions, "DisruptionTarget", "True", "DeletionByPodGC", "PodGC: node no longer exists", base::WallClock::now());
+      set_condition(failed.status.conditions, "DisruptionTarget", "True", "DeletionByPodGC", "PodGC: node no longer exists",
+                    base::WallClock::now());
       auto r = co_await api::update_status(client_, std::move(failed));
       if (!r && base::is_not_found(r.error())) co_return Result<>{};
       if (!r) co_return std::unexpected(std::move(r).error());
@@ -81,7 +83,8 @@ class PodGc final : public Controller {
     std::erase_if(done, [](const PodPtr& p) { return !pod_finished(*p) || deleting(p->metadata); });
     size_t most = context_.options.terminated_pod_threshold;
     if (done.size() <= most) co_return Requeue{};
-    std::sort(done.begin(), done.end(), [](const PodPtr& a, const PodPtr& b) { return a->metadata.creationTimestamp < b->metadata.creationTimestamp; });
+    std::sort(done.begin(), done.end(),
+              [](const PodPtr& a, const PodPtr& b) { return a->metadata.creationTimestamp < b->metadata.creationTimestamp; });
     done.resize(done.size() - most);
     for (const PodPtr& p : done) CO_CHECK_OK(co_await force_away(p, false));
     co_return Requeue{};

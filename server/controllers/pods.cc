@@ -48,12 +48,14 @@ void trim(core::Pod& pod) {
     pod.status.conditions.shrink_to_fit();
   }
   // Of annotations Kubernetes' own are read: the cost of a pod's deletion, its number in a Job.
-  std::erase_if(pod.metadata.annotations, [](const auto& a) { return a.first.find("kubernetes.io/") == a.first.npos || a.first.starts_with("kubectl."); });
+  std::erase_if(pod.metadata.annotations,
+                [](const auto& a) { return a.first.find("kubernetes.io/") == a.first.npos || a.first.starts_with("kubectl."); });
 }
 
 PodControl::PodControl(Context& context) : context_(context), pods_(context.informers.get<core::Pod>()) { index_by_owner(pods_); }
 
-void PodControl::watch_pods(const api::KindInfo& kind, std::function<void(std::string key)> f, std::function<void(const core::Pod&)> orphan) {
+void PodControl::watch_pods(const api::KindInfo& kind, std::function<void(std::string key)> f,
+                            std::function<void(const core::Pod&)> orphan) {
   const api::KindInfo* owner_kind = &kind;
   pods_.on_change([this, owner_kind, f = std::move(f), orphan = std::move(orphan)](const PodPtr& before, const PodPtr& after) {
     const core::Pod& pod = after ? *after : *before;
@@ -78,8 +80,8 @@ Task<Result<std::vector<PodPtr>>> PodControl::claim(Owner owner, meta::LabelSele
       continue;
     }
     if (owner_deleting || deleting(p->metadata)) continue;
-    std::string body = fmt::format(R"({{"metadata":{{"uid":{0},"ownerReferences":[{{"$patch":"delete","uid":{1}}}]}}}})", quoted(p->metadata.uid),
-                                   quoted(owner.metadata.uid));
+    std::string body = fmt::format(R"({{"metadata":{{"uid":{0},"ownerReferences":[{{"$patch":"delete","uid":{1}}}]}}}})",
+                                   quoted(p->metadata.uid), quoted(owner.metadata.uid));
     auto r = co_await api::patch<core::Pod>(context_.client, {p->metadata.namespace_, p->metadata.name}, api::PatchType::strategic, body);
     if (!r && !base::is_not_found(r.error())) co_return std::unexpected(std::move(r).error());
   }

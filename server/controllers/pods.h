@@ -34,7 +34,8 @@ class PodControl {
   explicit PodControl(Context& context);
   // Calls f with the key of the owner (of this kind) for every change of one of its pods, and meets expectations.
   // Changes of pods without owner are announced to `orphan`, which finds out whose they could be.
-  void watch_pods(const api::KindInfo& kind, std::function<void(std::string key)> f, std::function<void(const core::Pod&)> orphan = nullptr);
+  void watch_pods(const api::KindInfo& kind, std::function<void(std::string key)> f,
+                  std::function<void(const core::Pod&)> orphan = nullptr);
 
   // The pods the owner controls, after adopting orphans its selector matches and releasing pods it no longer matches.
   Task<Result<std::vector<PodPtr>>> claim(Owner owner, meta::LabelSelector selector, bool owner_deleting);

@@ -89,7 +89,8 @@ class ReplicaSets final : public Controller {
     }
     ReplicaSetStatusPlan planned = plan_status(*set, pods, now);
     if (managed) remove_condition(planned.status.conditions, "ReplicaFailure");
-    else if (!find_condition(planned.status.conditions, "ReplicaFailure"))  // messages differ (they name the pod): a write for each would bring the next
+    else if (!find_condition(planned.status.conditions,
+                             "ReplicaFailure"))  // messages differ (they name the pod): a write for each would bring the next
       set_condition(planned.status.conditions, "ReplicaFailure", "True", failure, managed.error().message, now);
     if (!(planned.status == set->status)) {
       T changed = *found;

@@ -84,7 +84,8 @@ class ResourceQuotas final : public Controller {
     for (;;) {
       auto ended = co_await watch_once(kind, qualified);
       if (!ended && base::is_not_found(ended.error())) break;
-      delay = ended || base::is_expired(ended.error()) ? std::chrono::milliseconds(100) : std::min<Duration>(delay * 2, std::chrono::minutes(1));
+      delay = ended || base::is_expired(ended.error()) ? std::chrono::milliseconds(100)
+                                                       : std::min<Duration>(delay * 2, std::chrono::minutes(1));
       co_await base::sleep_for(delay);
     }
     std::scoped_lock lock(mutex_);
@@ -106,7 +107,8 @@ class ResourceQuotas final : public Controller {
       using Type = api::WatchEvent::Type;
       if (event->type == Type::bookmark || event->type == Type::added) continue;
       // A pod that has ended is charged no more; a service or claim may have become cheaper.
-      bool ended = pods && (event->object->find("\"phase\":\"Succeeded\"") != std::string::npos || event->object->find("\"phase\":\"Failed\"") != std::string::npos);
+      bool ended = pods && (event->object->find("\"phase\":\"Succeeded\"") != std::string::npos ||
+                            event->object->find("\"phase\":\"Failed\"") != std::string::npos);
       if (event->type == Type::modified && !changes && !ended) continue;
       CO_TRY(auto head, api::decode<meta::PartialObjectMetadata>(std::string_view(*event->object)));
       wake(head.metadata.namespace_, qualified);

@@ -54,7 +54,8 @@ std::vector<RevisionPtr> Revisions::of(const std::string& owner_uid) const {
   return out;
 }
 
-Task<Result<RevisionPtr>> Revisions::current(const api::KindInfo& kind, meta::ObjectMeta owner, core::PodTemplateSpec t, std::optional<int32_t> collisions) {
+Task<Result<RevisionPtr>> Revisions::current(const api::KindInfo& kind, meta::ObjectMeta owner, core::PodTemplateSpec t,
+                                             std::optional<int32_t> collisions) {
   const std::string data = revision_data(t);
   auto all = of(owner.uid);
   RevisionPtr same;

@@ -22,7 +22,8 @@ class Revisions {
   // All of an owner, the oldest first.
   std::vector<RevisionPtr> of(const std::string& owner_uid) const;
   // The revision of this template; made, or moved to the newest number, when it is not the newest already.
-  Task<Result<RevisionPtr>> current(const api::KindInfo& kind, meta::ObjectMeta owner, core::PodTemplateSpec t, std::optional<int32_t> collisions);
+  Task<Result<RevisionPtr>> current(const api::KindInfo& kind, meta::ObjectMeta owner, core::PodTemplateSpec t,
+                                    std::optional<int32_t> collisions);
   // Removes the oldest ones that are not in use (by name or by hash label), beyond the limit.
   Task<Result<>> trim(std::string owner_uid, std::vector<std::string> in_use, int32_t limit);
 

@@ -37,7 +37,8 @@ std::vector<Scale> shrink_old(const apps::Deployment& d, const SetPtr& current, 
   int32_t unhealthy_budget = total - floor - new_unavailable;
   if (out.empty() || unhealthy_budget <= 0) return {};
   std::sort(out.begin(), out.end(), [](const Scale& a, const Scale& b) {
-    return std::tie(a.set->metadata.creationTimestamp, a.set->metadata.name) < std::tie(b.set->metadata.creationTimestamp, b.set->metadata.name);
+    return std::tie(a.set->metadata.creationTimestamp, a.set->metadata.name) <
+           std::tie(b.set->metadata.creationTimestamp, b.set->metadata.name);
   });
   for (Scale& s : out) {
     int32_t unhealthy = s.replicas - s.set->status.availableReplicas.value_or(0);

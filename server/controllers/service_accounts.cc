@@ -35,7 +35,8 @@ class ServiceAccounts final : public Controller {
 // Converges: every namespace has the ConfigMap kube-root-ca.crt with the certificate that pods verify the API server with.
 class RootCa final : public Controller {
  public:
-  explicit RootCa(Context& c) : Controller(c), namespaces_(watch<core::Namespace>()), maps_(c.informers.get<core::ConfigMap>({}, only_ours())) {
+  explicit RootCa(Context& c)
+      : Controller(c), namespaces_(watch<core::Namespace>()), maps_(c.informers.get<core::ConfigMap>({}, only_ours())) {
     maps_.on_change([this](const auto& before, const auto& after) { queue().add((after ? after : before)->metadata.namespace_); });
   }
   std::string_view name() const override { return "root-ca-cert-publisher"; }
@@ -50,7 +51,8 @@ class RootCa final : public Controller {
     if (existing) map = *existing;
     map.metadata.name = map_name;
     map.metadata.namespace_ = key.name;
-    map.metadata.annotations["kubernetes.io/description"] = "The certificate authority of the API server, for verifying its address inside the cluster.";
+    map.metadata.annotations["kubernetes.io/description"] =
+        "The certificate authority of the API server, for verifying its address inside the cluster.";
     map.data = data;
     Result<core::ConfigMap> r;
     if (existing) r = co_await api::update(client_, std::move(map));

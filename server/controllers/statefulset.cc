@@ -13,7 +13,8 @@ constexpr const char* component = "statefulset-controller";
 // Converges: pods <name>-0 ... <name>-(replicas-1) with their claims to the template, one step at a time.
 class StatefulSets final : public Controller {
  public:
-  explicit StatefulSets(Context& c) : Controller(c), sets_(watch<apps::StatefulSet>()), claims_(informer<core::PersistentVolumeClaim>()), pods_(c), revisions_(c) {
+  explicit StatefulSets(Context& c)
+      : Controller(c), sets_(watch<apps::StatefulSet>()), claims_(informer<core::PersistentVolumeClaim>()), pods_(c), revisions_(c) {
     pods_.watch_pods(
         apps::StatefulSet::kind_info(), [this](std::string key) { queue().add(std::move(key)); },
         [this](const core::Pod& orphan) {
@@ -28,7 +29,8 @@ class StatefulSets final : public Controller {
     if (!set || !pods_.expectations().satisfied(key.text())) co_return Requeue{};
     Owner owner = owner_of(*set, component);
     CO_TRY(std::vector<PodPtr> pods, co_await pods_.claim(owner, set->spec.selector, deleting(set->metadata)));
-    CO_TRY(RevisionPtr update, co_await revisions_.current(apps::StatefulSet::kind_info(), set->metadata, set->spec.template_, set->status.collisionCount));
+    CO_TRY(RevisionPtr update,
+           co_await revisions_.current(apps::StatefulSet::kind_info(), set->metadata, set->spec.template_, set->status.collisionCount));
     StatefulSetRevisions r{update->metadata.name, update->metadata.name, set->spec.template_, set->spec.template_};
     for (const RevisionPtr& old : revisions_.of(set->metadata.uid))
       if (old->metadata.name == set->status.currentRevision && old->metadata.name != r.update)
@@ -70,8 +72,10 @@ class StatefulSets final : public Controller {
       if (wanted == claim->metadata.ownerReferences) continue;
       base::json::array owners;
       for (const auto& o : wanted) owners.push_back(api::encode_json(o));
-      base::json::object body{{"metadata", base::json::object{{"resourceVersion", claim->metadata.resourceVersion}, {"ownerReferences", std::move(owners)}}}};
-      auto r = co_await api::patch<core::PersistentVolumeClaim>(client_, {claim->metadata.namespace_, claim->metadata.name}, api::PatchType::merge, base::to_text(body));
+      base::json::object body{
+          {"metadata", base::json::object{{"resourceVersion", claim->metadata.resourceVersion}, {"ownerReferences", std::move(owners)}}}};
+      auto r = co_await api::patch<core::PersistentVolumeClaim>(client_, {claim->metadata.namespace_, claim->metadata.name},
+                                                                api::PatchType::merge, base::to_text(body));
       if (!r && !base::is_not_found(r.error())) co_return std::unexpected(std::move(r).error());
     }
     co_return Result<>{};
@@ -81,7 +85,8 @@ class StatefulSets final : public Controller {
     for (core::PersistentVolumeClaim& claim : claims_of(set, ordinal)) {
       std::string name = claim.metadata.name;
       auto r = co_await api::create(client_, std::move(claim));
-      if (r) events_.normal(component, set, "SuccessfulCreate", "create Claim " + name + " for StatefulSet " + set.metadata.name + " success");
+      if (r)
+        events_.normal(component, set, "SuccessfulCreate", "create Claim " + name + " for StatefulSet " + set.metadata.name + " success");
       else if (!base::is_already_exists(r.error())) {
         events_.warning(component, set, "FailedCreate", "create Claim " + name + " failed: " + r.error().message);
         co_return std::unexpected(std::move(r).error());

@@ -19,7 +19,8 @@ struct StatefulSetRevisions {
 };
 
 // `pods` are all the set controls.
-StatefulSetPlan plan_statefulset(const api::apps::StatefulSet& set, const std::vector<PodPtr>& pods, const StatefulSetRevisions& revisions, WallTime now);
+StatefulSetPlan plan_statefulset(const api::apps::StatefulSet& set, const std::vector<PodPtr>& pods, const StatefulSetRevisions& revisions,
+                                 WallTime now);
 
 // The ordinal of "<set>-<n>".
 std::optional<int32_t> ordinal_of(const api::apps::StatefulSet& set, const std::string& pod);
@@ -28,6 +29,7 @@ std::vector<api::core::PersistentVolumeClaim> claims_of(const api::apps::Statefu
 
 // The owners a claim of the set should have by persistentVolumeClaimRetentionPolicy: the set, when it goes with it; its pod, when that is superfluous and the
 // claim goes with it. Other owners stay.
-std::vector<api::meta::OwnerReference> claim_owners(const api::apps::StatefulSet& set, const api::meta::ObjectMeta& claim, const api::core::Pod& pod);
+std::vector<api::meta::OwnerReference> claim_owners(const api::apps::StatefulSet& set, const api::meta::ObjectMeta& claim,
+                                                    const api::core::Pod& pod);
 
 }  // namespace server::controllers

@@ -60,13 +60,15 @@ std::vector<core::PersistentVolumeClaim> claims_of(const apps::StatefulSet& set,
   return out;
 }
 
-std::vector<api::meta::OwnerReference> claim_owners(const apps::StatefulSet& set, const api::meta::ObjectMeta& claim, const core::Pod& pod) {
+std::vector<api::meta::OwnerReference> claim_owners(const apps::StatefulSet& set, const api::meta::ObjectMeta& claim,
+                                                    const core::Pod& pod) {
   std::vector<api::meta::OwnerReference> out;
   for (const auto& o : claim.ownerReferences)
     if (o.uid != set.metadata.uid && o.uid != pod.metadata.uid) out.push_back(o);
   const auto* policy = set.spec.persistentVolumeClaimRetentionPolicy.get();
   if (!policy) return out;
-  const int32_t first = set.spec.ordinals ? set.spec.ordinals->start.value_or(0) : 0, n = ordinal_of(set, pod.metadata.name).value_or(first);
+  const int32_t first = set.spec.ordinals ? set.spec.ordinals->start.value_or(0) : 0,
+                n = ordinal_of(set, pod.metadata.name).value_or(first);
   const bool superfluous = n < first || n >= first + set.spec.replicas.value_or(1);
   auto owner = [&](const api::KindInfo& kind, const api::meta::ObjectMeta& m) {
     auto o = controller_reference(kind, m);
@@ -79,7 +81,8 @@ std::vector<api::meta::OwnerReference> claim_owners(const apps::StatefulSet& set
   return out;
 }
 
-StatefulSetPlan plan_statefulset(const apps::StatefulSet& set, const std::vector<PodPtr>& pods, const StatefulSetRevisions& revisions, WallTime now) {
+StatefulSetPlan plan_statefulset(const apps::StatefulSet& set, const std::vector<PodPtr>& pods, const StatefulSetRevisions& revisions,
+                                 WallTime now) {
   StatefulSetPlan out;
   auto& s = out.status = set.status;
   const int32_t first = set.spec.ordinals ? set.spec.ordinals->start.value_or(0) : 0, end = first + set.spec.replicas.value_or(1);
@@ -87,7 +90,8 @@ StatefulSetPlan plan_statefulset(const apps::StatefulSet& set, const std::vector
   const bool ordered = set.spec.podManagementPolicy != "Parallel";
   const bool on_delete = set.spec.updateStrategy && set.spec.updateStrategy->type == "OnDelete";
   int32_t partition = 0;
-  if (set.spec.updateStrategy && set.spec.updateStrategy->rollingUpdate) partition = set.spec.updateStrategy->rollingUpdate->partition.value_or(0);
+  if (set.spec.updateStrategy && set.spec.updateStrategy->rollingUpdate)
+    partition = set.spec.updateStrategy->rollingUpdate->partition.value_or(0);
 
   std::map<int32_t, PodPtr> by_ordinal;
   int32_t ready = 0, available = 0, current = 0, updated = 0;
@@ -127,7 +131,8 @@ StatefulSetPlan plan_statefulset(const apps::StatefulSet& set, const std::vector
     auto it = by_ordinal.find(n);
     if (it == by_ordinal.end()) {
       bool old = n < partition && !on_delete && revisions.current != revisions.update;
-      out.create.push_back(numbered_pod(set, n, old ? revisions.current_template : revisions.update_template, old ? revisions.current : revisions.update));
+      out.create.push_back(
+          numbered_pod(set, n, old ? revisions.current_template : revisions.update_template, old ? revisions.current : revisions.update));
       if (ordered) return out;
       continue;
     }
@@ -138,7 +143,8 @@ StatefulSetPlan plan_statefulset(const apps::StatefulSet& set, const std::vector
     }
     if (ordered && !healthy(it->second)) {
       // A broken pod of an old revision is replaced rather than waited for.
-      if (!on_delete && n >= partition && !deleting(it->second->metadata) && revision_of_pod(*it->second) != revisions.update) out.remove.push_back(it->second);
+      if (!on_delete && n >= partition && !deleting(it->second->metadata) && revision_of_pod(*it->second) != revisions.update)
+        out.remove.push_back(it->second);
       return out;
     }
   }

@@ -79,8 +79,10 @@ base::Result<TimeZone> TimeZone::parse(std::string_view tzif) {
 
 base::Result<TimeZone> TimeZone::load(const std::string& name) {
   if (name == "UTC" || name == "Etc/UTC") return TimeZone{};
-  bool plain = !name.empty() && name.front() != '/' && name.find("..") == std::string::npos &&
-               std::all_of(name.begin(), name.end(), [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '/' || c == '_' || c == '-' || c == '+'; });
+  bool plain =
+      !name.empty() && name.front() != '/' && name.find("..") == std::string::npos && std::all_of(name.begin(), name.end(), [](char c) {
+        return std::isalnum(static_cast<unsigned char>(c)) || c == '/' || c == '_' || c == '-' || c == '+';
+      });
   if (!plain) return base::bad_request("no time zone is called \"" + name + "\"");
   auto text = base::read_file("/usr/share/zoneinfo/" + name, 1u << 20);
   if (!text) return base::not_found("time zone", name);

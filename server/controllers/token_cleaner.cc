@@ -36,7 +36,8 @@ class TokenCleaner final : public Controller {
     if (entry == secret->data.end() || deleting(secret->metadata)) co_return Requeue{};
     auto end = base::parse_rfc3339(entry->second);
     // An end that cannot be read has passed.
-    if (auto left = (end ? *end : WallTime()) - base::WallClock::now(); left > left.zero()) co_return Requeue(std::chrono::duration_cast<Duration>(left) + std::chrono::milliseconds(1));
+    if (auto left = (end ? *end : WallTime()) - base::WallClock::now(); left > left.zero())
+      co_return Requeue(std::chrono::duration_cast<Duration>(left) + std::chrono::milliseconds(1));
     api::DeleteOptions options;
     options.uid = secret->metadata.uid;
     auto r = co_await api::remove<core::Secret>(client_, {secret->metadata.namespace_, secret->metadata.name}, std::move(options));

@@ -12,7 +12,8 @@ constexpr const char* account_uid = "kubernetes.io/service-account.uid";
 // with its ServiceAccount.
 class TokenSecrets final : public Controller {
  public:
-  explicit TokenSecrets(Context& c) : Controller(c), secrets_(c.informers.get<core::Secret>({}, only_tokens())), accounts_(informer<core::ServiceAccount>()) {
+  explicit TokenSecrets(Context& c)
+      : Controller(c), secrets_(c.informers.get<core::Secret>({}, only_tokens())), accounts_(informer<core::ServiceAccount>()) {
     secrets_.on_change([this](const auto&, const auto& after) {
       if (after) enqueue(after->metadata);
     });

@@ -34,7 +34,8 @@ class ClaimProtection final : public Controller {
     pods_.on_change([this](const PodPtr& before, const PodPtr& after) {
       if (after && !pod_finished(*after)) return;
       for (const auto& v : before ? before->spec.volumes : after->spec.volumes)
-        if (std::string name = scheduler::claim_name((before ? before : after)->metadata.name, v); !name.empty()) enqueue((before ? before : after)->metadata.namespace_, name);
+        if (std::string name = scheduler::claim_name((before ? before : after)->metadata.name, v); !name.empty())
+          enqueue((before ? before : after)->metadata.namespace_, name);
     });
   }
   std::string_view name() const override { return "pvc-protection"; }
@@ -116,7 +117,8 @@ class EphemeralVolumes final : public Controller {
       }
       auto r = co_await api::create(client_, std::move(c));
       if (r || base::is_already_exists(r.error())) continue;
-      events_.warning("ephemeral_volume", *pod, "FailedCreate", fmt::format("ephemeral volume {}: create PVC: {}", v.name, r.error().message));
+      events_.warning("ephemeral_volume", *pod, "FailedCreate",
+                      fmt::format("ephemeral volume {}: create PVC: {}", v.name, r.error().message));
       co_return std::unexpected(std::move(r).error());
     }
     co_return Requeue{};

@@ -93,7 +93,8 @@ struct Manifests::Impl {
     auto api_version = base::get_string(object, "apiVersion");
     auto kind_name = base::get_string(object, "kind");
     const api::Kind* kind = api::Schema::builtin().kind(api_version, kind_name);
-    if (!kind || kind->plural.empty()) co_return base::bad_request("no matches for kind \"" + std::string(kind_name) + "\" in version \"" + std::string(api_version) + "\"");
+    if (!kind || kind->plural.empty())
+      co_return base::bad_request("no matches for kind \"" + std::string(kind_name) + "\" in version \"" + std::string(api_version) + "\"");
     api::ObjectKey key{std::string(base::get_string(object, "metadata.namespace")), std::string(base::get_string(object, "metadata.name"))};
     if (key.name.empty()) co_return base::bad_request("metadata.name is missing");
     if (kind->namespaced && key.ns.empty()) {

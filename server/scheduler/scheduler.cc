@@ -217,18 +217,24 @@ struct Scheduler::Impl {
       if (c.volume) {
         if (c.volume->claimed) continue;
         meta = {{"resourceVersion", c.volume->version}, {"annotations", base::json::object{{bound_by_controller, "yes"}}}};
-        body["spec"] = base::json::object{{"claimRef", base::json::object{{"kind", "PersistentVolumeClaim"}, {"apiVersion", "v1"}, {"namespace", c.claim->ns},
-                                                                          {"name", c.claim->name}, {"uid", c.claim->uid}}}};
+        body["spec"] = base::json::object{{"claimRef", base::json::object{{"kind", "PersistentVolumeClaim"},
+                                                                          {"apiVersion", "v1"},
+                                                                          {"namespace", c.claim->ns},
+                                                                          {"name", c.claim->name},
+                                                                          {"uid", c.claim->uid}}}};
         body["metadata"] = std::move(meta);
-        r = co_await client.patch(api::resource_of<core::PersistentVolume>(), {{}, c.volume->name}, api::PatchType::merge, base::to_text(body));
+        r = co_await client.patch(api::resource_of<core::PersistentVolume>(), {{}, c.volume->name}, api::PatchType::merge,
+                                  base::to_text(body));
       } else {
         if (c.claim->selected_node == pod->node_name) continue;
         meta = {{"uid", c.claim->uid}, {"annotations", base::json::object{{selected_node, pod->node_name}}}};
         body["metadata"] = std::move(meta);
-        r = co_await client.patch(api::resource_of<core::PersistentVolumeClaim>(), {c.claim->ns, c.claim->name}, api::PatchType::merge, base::to_text(body));
+        r = co_await client.patch(api::resource_of<core::PersistentVolumeClaim>(), {c.claim->ns, c.claim->name}, api::PatchType::merge,
+                                  base::to_text(body));
       }
       if (r) continue;
-      recorder.record({options.name, {}}, reference(*pod), "Warning", "FailedScheduling", "running PreBind plugin \"VolumeBinding\": " + r.error().message);
+      recorder.record({options.name, {}}, reference(*pod), "Warning", "FailedScheduling",
+                      "running PreBind plugin \"VolumeBinding\": " + r.error().message);
       tell([this, pod] { unplace(pod, base::Clock::now()); });
       co_return;
     }
@@ -267,7 +273,8 @@ struct Scheduler::Impl {
   }
 
   static bool same_question(const Pod& a, const Pod& b) {
-    return a.labels == b.labels && a.gated == b.gated && a.priority == b.priority && a.request == b.request && a.tolerations.size() == b.tolerations.size();
+    return a.labels == b.labels && a.gated == b.gated && a.priority == b.priority && a.request == b.request &&
+           a.tolerations.size() == b.tolerations.size();
   }
 
   void forget(const std::string& uid) {
@@ -347,8 +354,8 @@ struct Scheduler::Impl {
     }
     std::string nominated = try_preempt(*asking, d);
     if (!nominated.empty()) cluster.nominate(pod, nominated);
-    uint8_t waits = uint8_t((d.waits_for_nodes ? wait_nodes : 0) | (d.waits_for_resources ? wait_resources : 0) | (d.waits_for_pods ? wait_pods : 0) |
-                            (d.waits_for_volumes ? wait_volumes : 0));
+    uint8_t waits = uint8_t((d.waits_for_nodes ? wait_nodes : 0) | (d.waits_for_resources ? wait_resources : 0) |
+                            (d.waits_for_pods ? wait_pods : 0) | (d.waits_for_volumes ? wait_volumes : 0));
     queue.park(pod->uid, waits, now);
     recorder.record({options.name, {}}, reference(*pod), "Warning", "FailedScheduling", d.message);
     std::string condition = "Unschedulable: " + d.message;
@@ -384,7 +391,8 @@ struct Scheduler::Impl {
       return {};
     }
     for (const PodPtr& victim : p.victims) {
-      recorder.record({options.name, {}}, reference(*victim), "Normal", "Preempted", fmt::format("Preempted by pod {} on node {}", pod.uid, p.node));
+      recorder.record({options.name, {}}, reference(*victim), "Normal", "Preempted",
+                      fmt::format("Preempted by pod {} on node {}", pod.uid, p.node));
       tasks.spawn("scheduler preemption", evict(victim, pod.key()));
     }
     return p.node;
@@ -411,7 +419,8 @@ struct Scheduler::Impl {
     write.subresource = "binding";
     auto r = co_await client.create(api::resource_of<core::Pod>(), {pod->ns, pod->name}, api::encode(binding_body), std::move(write));
     if (r) {
-      recorder.record({options.name, {}}, reference(*pod), "Normal", "Scheduled", fmt::format("Successfully assigned {} to {}", pod->key(), node));
+      recorder.record({options.name, {}}, reference(*pod), "Normal", "Scheduled",
+                      fmt::format("Successfully assigned {} to {}", pod->key(), node));
       tell([this] { bound(); });
       co_return;
     }
@@ -442,7 +451,8 @@ struct Scheduler::Impl {
   base::Task<> write_status(PodPtr pod, std::string body) {
     api::WriteOptions write;
     write.subresource = "status";
-    auto r = co_await client.patch(api::resource_of<core::Pod>(), {pod->ns, pod->name}, api::PatchType::strategic, std::move(body), std::move(write));
+    auto r = co_await client.patch(api::resource_of<core::Pod>(), {pod->ns, pod->name}, api::PatchType::strategic, std::move(body),
+                                   std::move(write));
     if (!r && !base::is_not_found(r.error())) base::log::warn("scheduler", "status of {}: {}", pod->key(), r.error().message);
   }
 
@@ -458,7 +468,8 @@ struct Scheduler::Impl {
     api::DeleteOptions options_delete;
     options_delete.uid = victim->uid;
     auto r = co_await client.remove(api::resource_of<core::Pod>(), {victim->ns, victim->name}, std::move(options_delete));
-    if (!r && !base::is_not_found(r.error())) base::log::warn("scheduler", "preempting {} for {}: {}", victim->key(), by, r.error().message);
+    if (!r && !base::is_not_found(r.error()))
+      base::log::warn("scheduler", "preempting {} for {}: {}", victim->key(), by, r.error().message);
   }
 };
 

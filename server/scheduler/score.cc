@@ -25,7 +25,8 @@ void add_resources(Scores& total, const Cluster& cluster, const Pod& pod, const 
   const double cpu = double(pod.scored_cpu), memory = double(pod.scored_memory);
   for (size_t k = 0; k < nodes.size(); ++k) {
     uint32_t i = nodes[k];
-    double cpu_used = std::min(1.0, (l.scored_cpu[i] + cpu) * l.cpu_share[i]), memory_used = std::min(1.0, (l.scored_memory[i] + memory) * l.memory_share[i]);
+    double cpu_used = std::min(1.0, (l.scored_cpu[i] + cpu) * l.cpu_share[i]),
+           memory_used = std::min(1.0, (l.scored_memory[i] + memory) * l.memory_share[i]);
     double least = (1 - cpu_used) * 50 + (1 - memory_used) * 50;
     double balance = (1 - std::abs(cpu_used - memory_used) / 2) * 100;
     total[k] += least + balance;

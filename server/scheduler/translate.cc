@@ -78,9 +78,11 @@ PodTerm pod_term(const core::PodAffinityTerm& t, const core::Pod& pod, int32_t w
   PodTerm out;
   out.pods = translate(t.labelSelector.get());
   for (const auto& key : t.matchLabelKeys)
-    if (auto it = pod.metadata.labels.find(key); it != pod.metadata.labels.end()) out.pods.all.push_back({key, Requirement::Op::in, {it->second}});
+    if (auto it = pod.metadata.labels.find(key); it != pod.metadata.labels.end())
+      out.pods.all.push_back({key, Requirement::Op::in, {it->second}});
   for (const auto& key : t.mismatchLabelKeys)
-    if (auto it = pod.metadata.labels.find(key); it != pod.metadata.labels.end()) out.pods.all.push_back({key, Requirement::Op::not_in, {it->second}});
+    if (auto it = pod.metadata.labels.find(key); it != pod.metadata.labels.end())
+      out.pods.all.push_back({key, Requirement::Op::not_in, {it->second}});
   out.namespaces.insert(t.namespaces.begin(), t.namespaces.end());
   if (t.namespaceSelector) out.namespace_selector = translate(t.namespaceSelector.get());
   else if (out.namespaces.empty()) out.namespaces.insert(pod.metadata.namespace_);
@@ -101,7 +103,8 @@ void add_affinity(Pod& out, const core::Pod& pod) {
   }
   auto each = [&](const auto& from, std::vector<PodTerm>& required, std::vector<PodTerm>& preferred) {
     for (const auto& t : from.requiredDuringSchedulingIgnoredDuringExecution) required.push_back(pod_term(t, pod));
-    for (const auto& t : from.preferredDuringSchedulingIgnoredDuringExecution) preferred.push_back(pod_term(t.podAffinityTerm, pod, t.weight));
+    for (const auto& t : from.preferredDuringSchedulingIgnoredDuringExecution)
+      preferred.push_back(pod_term(t.podAffinityTerm, pod, t.weight));
   };
   if (a.podAffinity) each(*a.podAffinity, out.affinity, out.preferred_affinity);
   if (a.podAntiAffinity) each(*a.podAntiAffinity, out.anti_affinity, out.preferred_anti_affinity);
@@ -114,7 +117,8 @@ Spread spread(const core::TopologySpreadConstraint& c, const core::Pod& pod) {
   out.hard = c.whenUnsatisfiable != "ScheduleAnyway";
   out.pods = translate(c.labelSelector.get());
   for (const auto& key : c.matchLabelKeys)
-    if (auto it = pod.metadata.labels.find(key); it != pod.metadata.labels.end()) out.pods.all.push_back({key, Requirement::Op::in, {it->second}});
+    if (auto it = pod.metadata.labels.find(key); it != pod.metadata.labels.end())
+      out.pods.all.push_back({key, Requirement::Op::in, {it->second}});
   out.min_domains = c.minDomains.value_or(1);
   out.honor_affinity = c.nodeAffinityPolicy != "Ignore";
   out.honor_taints = c.nodeTaintsPolicy == "Honor";

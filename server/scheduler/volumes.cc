@@ -16,7 +16,8 @@ bool usable(const Volume& v, const Node& node) {
 // Without regard to nodes: nobody's, and what is asked for.
 bool suits(const Volume& v, const Claim& c) {
   return v.available && !v.claimed && v.storage_class == c.storage_class && c.labels.matches(v.labels) &&
-         std::all_of(c.access.begin(), c.access.end(), [&](const std::string& m) { return std::find(v.access.begin(), v.access.end(), m) != v.access.end(); });
+         std::all_of(c.access.begin(), c.access.end(),
+                     [&](const std::string& m) { return std::find(v.access.begin(), v.access.end(), m) != v.access.end(); });
 }
 
 bool alike(const Volume& v, const Claim& c) {
@@ -25,7 +26,8 @@ bool alike(const Volume& v, const Claim& c) {
 
 }  // namespace
 
-VolumePtr best_volume(const Claim& claim, const std::map<std::string, VolumePtr>& volumes, bool only_reserved, const Node* node, const std::set<std::string>& taken) {
+VolumePtr best_volume(const Claim& claim, const std::map<std::string, VolumePtr>& volumes, bool only_reserved, const Node* node,
+                      const std::set<std::string>& taken) {
   VolumePtr best;
   for (const auto& [name, v] : volumes) {
     if (!alike(*v, claim) || taken.contains(name) || (node && !usable(*v, *node))) continue;
@@ -48,7 +50,8 @@ VolumeNeeds volume_needs(const Volumes& known, const Cluster& cluster, const Pod
     if (it == known.claims.end()) return refuse(fmt::format("persistentvolumeclaim \"{}\" not found", name));
     const ClaimPtr& claim = it->second;
     if (claim->deleting) return refuse(fmt::format("persistentvolumeclaim \"{}\" is being deleted", name));
-    if (claim->lost) return refuse(fmt::format("persistentvolumeclaim \"{}\" bound to non-existent persistentvolume \"{}\"", name, claim->volume));
+    if (claim->lost)
+      return refuse(fmt::format("persistentvolumeclaim \"{}\" bound to non-existent persistentvolume \"{}\"", name, claim->volume));
     if (std::find(claim->access.begin(), claim->access.end(), "ReadWriteOncePod") != claim->access.end())
       for (const Cluster::Entry& e : cluster.nodes())
         for (const PodPtr& p : e.pods)

@@ -29,7 +29,9 @@ struct Volume {
   std::vector<std::string> access;
   Labels labels;
   std::optional<std::vector<NodeTerm>> reach;  // absent: every node
-  bool claimed_by(const Claim& c) const { return claimed && claim_ns == c.ns && claim_name == c.name && (claim_uid.empty() || claim_uid == c.uid); }
+  bool claimed_by(const Claim& c) const {
+    return claimed && claim_ns == c.ns && claim_name == c.name && (claim_uid.empty() || claim_uid == c.uid);
+  }
 };
 
 struct StorageClass {

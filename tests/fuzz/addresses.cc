@@ -5,8 +5,10 @@
 #include "network/address.h"
 #include "server/apiserver/registry/cidr.h"
 
-const std::vector<std::string_view> fuzz::seeds = {"/a%2fb/./../c%zz//d%41", "Example.COM.:8080", "[fd00::1]:80", "10.42.0.0/16", "02:42:ac:11:00:02",
-                                                   "GET /p?q HTTP/1.1\r\nHost: x\r\nConnection: X-A\r\nX-A: b\r\nX-Forwarded-For: c\r\n\r\n"};
+const std::vector<std::string_view> fuzz::seeds = {
+    "/a%2fb/./../c%zz//d%41", "Example.COM.:8080",
+    "[fd00::1]:80",           "10.42.0.0/16",
+    "02:42:ac:11:00:02",      "GET /p?q HTTP/1.1\r\nHost: x\r\nConnection: X-A\r\nX-A: b\r\nX-Forwarded-For: c\r\n\r\n"};
 
 void fuzz::one(std::string_view input) {
   if (auto path = ingress::canonical_path(input)) {

@@ -7,8 +7,10 @@
 
 const std::vector<std::string_view> fuzz::seeds = {
     R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","managedFields":[{"manager":"m","operation":"Apply","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:containers":{"k:{\"name\":\"a\"}":{".":{},"f:image":{}}}}}}]},"spec":{"containers":[{"name":"a","image":"b"}]}})"
-    "\1" R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","finalizers":["x/y"]},"spec":{"containers":[{"name":"a","image":"c","ports":[{"containerPort":80}]}]}})",
-    "null\1" R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","labels":{"a":"b"}}})"};
+    "\1"
+    R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","finalizers":["x/y"]},"spec":{"containers":[{"name":"a","image":"c","ports":[{"containerPort":80}]}]}})",
+    "null\1"
+    R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","labels":{"a":"b"}}})"};
 
 void fuzz::one(std::string_view input) {
   static const api::Kind& pod = *api::Schema::builtin().kind("v1", "Pod");
@@ -21,7 +23,8 @@ void fuzz::one(std::string_view input) {
   if (!api::prune(pod, *applied, problems)) return;
   base::json::value updated = *applied;
   api::track_update(pod, *live, updated, {"other", "", "2026-01-01T00:00:00Z"});
-  if (auto* metadata = base::find(*applied, "metadata"); metadata && metadata->is_object()) applied->as_object()["metadata"].as_object().erase("managedFields");
+  if (auto* metadata = base::find(*applied, "metadata"); metadata && metadata->is_object())
+    applied->as_object()["metadata"].as_object().erase("managedFields");
   const api::Manager manager{"m", "", "2026-01-01T00:00:00Z"};
   auto first = api::apply(pod, *live, *applied, manager, false);
   if (!first) first = api::apply(pod, *live, *applied, manager, true);

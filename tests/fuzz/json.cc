@@ -4,7 +4,8 @@
 #include "fuzz.h"
 #include "same.h"
 
-const std::vector<std::string_view> fuzz::seeds = {R"({"a":[1,-2.5e3,true,null,"\u00e9\ud83d\ude00"],"a":{}})", R"([[[[{"x":18446744073709551615}]]]])", "\"\\ud800\""};
+const std::vector<std::string_view> fuzz::seeds = {R"({"a":[1,-2.5e3,true,null,"\u00e9\ud83d\ude00"],"a":{}})",
+                                                   R"([[[[{"x":18446744073709551615}]]]])", "\"\\ud800\""};
 
 void fuzz::one(std::string_view input) {
   std::vector<std::string> problems;

@@ -10,8 +10,10 @@ const std::vector<std::string_view> fuzz::seeds = {
 
 namespace {
 
-constexpr std::string_view kinds[][2] = {{"v1", "Pod"}, {"apps/v1", "Deployment"}, {"v1", "ConfigMap"}, {"v1", "Secret"}, {"networking.k8s.io/v1", "Ingress"},
-                                         {"apiextensions.k8s.io/v1", "CustomResourceDefinition"}, {"v1", "Event"}, {"policy/v1", "PodDisruptionBudget"}};
+constexpr std::string_view kinds[][2] = {
+    {"v1", "Pod"},    {"apps/v1", "Deployment"},           {"v1", "ConfigMap"},
+    {"v1", "Secret"}, {"networking.k8s.io/v1", "Ingress"}, {"apiextensions.k8s.io/v1", "CustomResourceDefinition"},
+    {"v1", "Event"},  {"policy/v1", "PodDisruptionBudget"}};
 
 }  // namespace
 

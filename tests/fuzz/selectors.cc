@@ -2,7 +2,8 @@
 #include "api/selector.h"
 #include "fuzz.h"
 
-const std::vector<std::string_view> fuzz::seeds = {"a=b,c!=d,e in (f,g),h notin (i),j,!k,l>5,m<6", "metadata.name=x,status.phase!=Running", "x/y==z, !a.b/c_d", "a=\\,b\\=c"};
+const std::vector<std::string_view> fuzz::seeds = {"a=b,c!=d,e in (f,g),h notin (i),j,!k,l>5,m<6", "metadata.name=x,status.phase!=Running",
+                                                   "x/y==z, !a.b/c_d", "a=\\,b\\=c"};
 
 void fuzz::one(std::string_view input) {
   if (auto labels = api::LabelSelector::parse(input)) {

@@ -18,7 +18,8 @@ const server::pki::JwsKey& key() {
 // The right key and the wrong signature.
 const std::string& unsigned_token() {
   static const std::string text = base::base64url_encode("{\"alg\":\"ES256\",\"kid\":\"" + key().id + "\"}") + "." +
-                                  base::base64url_encode(R"({"sub":"system:serviceaccount:a:b"})") + "." + base::base64url_encode(std::string(64, 'x'));
+                                  base::base64url_encode(R"({"sub":"system:serviceaccount:a:b"})") + "." +
+                                  base::base64url_encode(std::string(64, 'x'));
   return text;
 }
 
@@ -34,7 +35,8 @@ const std::string& jwk() {
 
 }  // namespace
 
-const std::vector<std::string_view> fuzz::seeds = {unsigned_token(), continuation(), jwk(), R"({"kty":"RSA","n":"AQAB","e":"AQAB","alg":"RS256"})"};
+const std::vector<std::string_view> fuzz::seeds = {unsigned_token(), continuation(), jwk(),
+                                                   R"({"kty":"RSA","n":"AQAB","e":"AQAB","alg":"RS256"})"};
 
 void fuzz::one(std::string_view input) {
   static const server::JwtKeys keys(std::vector{key()});

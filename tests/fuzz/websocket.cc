@@ -5,7 +5,8 @@
 
 using namespace std::string_view_literals;
 
-const std::vector<std::string_view> fuzz::seeds = {"\x82\x83\0\0\0\0abc\x88\x82\0\0\0\0\x03\xe8"sv, "\x01\x81\1\2\3\4b\x89\x80\0\0\0\0\x80\x82\0\0\0\0\xc3\xa9"sv,
+const std::vector<std::string_view> fuzz::seeds = {"\x82\x83\0\0\0\0abc\x88\x82\0\0\0\0\x03\xe8"sv,
+                                                   "\x01\x81\1\2\3\4b\x89\x80\0\0\0\0\x80\x82\0\0\0\0\xc3\xa9"sv,
                                                    "\x82\xfe\0\x80\0\0\0\0"sv, "\x82\xff\0\0\0\0\0\0\0\1\0\0\0\0x"sv};
 
 namespace {
@@ -28,7 +29,8 @@ base::Task<> echo(base::http::Request& request, base::http::Response& response) 
 void fuzz::one(std::string_view input) {
   base::Runtime runtime(1);
   std::string says =
-      "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+      "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+      "dGhlIHNhbXBsZSBub25jZQ==\r\n"
       "Sec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n";
   base::run_to_end(runtime, base::http::serve_connection(std::make_unique<Peer>(says + std::string(input)), echo));
 }

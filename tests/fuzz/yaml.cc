@@ -3,9 +3,9 @@
 #include "fuzz.h"
 #include "same.h"
 
-const std::vector<std::string_view> fuzz::seeds = {
-    "apiVersion: v1\nkind: ConfigMap\ndata:\n  a: |\n    text\n  b: >-\n    folded\n", "a: &x [1, 0x1f, 1.5, ~, yes, 'q', \"\\u00e9\"]\nb: *x\n<<: {c: d}\n", "---\n- a\n---\n{b: c}\n...\n",
-    "? [k]\n: v\n", "{\"a\":1}{\"b\":2}"};
+const std::vector<std::string_view> fuzz::seeds = {"apiVersion: v1\nkind: ConfigMap\ndata:\n  a: |\n    text\n  b: >-\n    folded\n",
+                                                   "a: &x [1, 0x1f, 1.5, ~, yes, 'q', \"\\u00e9\"]\nb: *x\n<<: {c: d}\n",
+                                                   "---\n- a\n---\n{b: c}\n...\n", "? [k]\n: v\n", "{\"a\":1}{\"b\":2}"};
 
 void fuzz::one(std::string_view input) {
   (void)api::parse_yaml_documents(input);

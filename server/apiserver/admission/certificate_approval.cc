@@ -24,22 +24,27 @@ class CertificateApproval final : public AdmissionPlugin {
     if (is_trust_bundle(a)) {
       const bool changed = !a.before || base::get_string(*a.before, "spec.trustBundle") != base::get_string(*a.object, "spec.trustBundle");
       if (signer.empty() || !changed || (co_await may(a, "attest", signer))) co_return Result<>{};
-      co_return base::forbidden(a.attempt.resource.qualified, a.attempt.name, fmt::format("user not permitted to attest for signerName \"{}\"", signer));
+      co_return base::forbidden(a.attempt.resource.qualified, a.attempt.name,
+                                fmt::format("user not permitted to attest for signerName \"{}\"", signer));
     }
     if (a.operation == Operation::create) {
       if (signer != "kubernetes.io/kube-apiserver-client") co_return Result<>{};
       auto pem = base::base64_decode(base::get_string(*a.object, "spec.request"));
       auto facts = pem ? pki::read_request(*pem) : base::Result<pki::RequestFacts>(base::bad_request(""));
-      if (facts && std::find(facts->subject.organizations.begin(), facts->subject.organizations.end(), "system:masters") != facts->subject.organizations.end())
-        co_return base::forbidden(a.attempt.resource.qualified, a.attempt.name, "use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed");
+      if (facts && std::find(facts->subject.organizations.begin(), facts->subject.organizations.end(), "system:masters") !=
+                       facts->subject.organizations.end())
+        co_return base::forbidden(a.attempt.resource.qualified, a.attempt.name,
+                                  "use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed");
       co_return Result<>{};
     }
     const bool approval = a.attempt.subresource == "approval";
-    const bool signing = a.attempt.subresource == "status" && base::get_string(*a.object, "status.certificate") != base::get_string(*a.before, "status.certificate");
+    const bool signing = a.attempt.subresource == "status" &&
+                         base::get_string(*a.object, "status.certificate") != base::get_string(*a.before, "status.certificate");
     if (!approval && !signing) co_return Result<>{};
     const std::string verb = approval ? "approve" : "sign";
     if (co_await may(a, verb, signer)) co_return Result<>{};
-    co_return base::forbidden(a.attempt.resource.qualified, a.attempt.name, fmt::format("user not permitted to {} requests with signerName \"{}\"", verb, signer));
+    co_return base::forbidden(a.attempt.resource.qualified, a.attempt.name,
+                              fmt::format("user not permitted to {} requests with signerName \"{}\"", verb, signer));
   }
 
  private:

@@ -30,7 +30,8 @@ class DefaultClass final : public AdmissionPlugin {
  public:
   std::string_view name() const override { return "DefaultClass"; }
   bool handles(const Admit& a) const override {
-    return a.operation == Operation::create && (is_resource(a, "", "persistentvolumeclaims") || is_resource(a, "networking.k8s.io", "ingresses"));
+    return a.operation == Operation::create &&
+           (is_resource(a, "", "persistentvolumeclaims") || is_resource(a, "networking.k8s.io", "ingresses"));
   }
 
   base::Task<Result<>> mutate(Admit a) override {
@@ -40,7 +41,8 @@ class DefaultClass final : public AdmissionPlugin {
     const object* annotations = base::find_object(*a.object, "metadata.annotations");
     const char* old_way = claim ? "volume.beta.kubernetes.io/storage-class" : "kubernetes.io/ingress.class";
     if (spec.contains(field) || (annotations && annotations->contains(old_way))) co_return Result<>{};
-    std::string prefix = claim ? collection_prefix("storage.k8s.io", "storageclasses") : collection_prefix("networking.k8s.io", "ingressclasses");
+    std::string prefix =
+        claim ? collection_prefix("storage.k8s.io", "storageclasses") : collection_prefix("networking.k8s.io", "ingressclasses");
     std::vector<std::string> marks;
     if (claim) marks = {"storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"};
     else marks = {"ingressclass.kubernetes.io/is-default-class"};

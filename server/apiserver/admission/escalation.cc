@@ -18,7 +18,8 @@ std::string rule_text(const PolicyRule& r) {
     return fmt::format("{}:[{}]", name, out);
   };
   std::string out;
-  for (const std::string& part : {list("APIGroups", r.groups), list("Resources", r.resources), list("ResourceNames", r.names), list("NonResourceURLs", r.urls), list("Verbs", r.verbs)})
+  for (const std::string& part : {list("APIGroups", r.groups), list("Resources", r.resources), list("ResourceNames", r.names),
+                                  list("NonResourceURLs", r.urls), list("Verbs", r.verbs)})
     if (!part.empty()) out += (out.empty() ? "" : ", ") + part;
   return "{" + out + "}";
 }
@@ -61,7 +62,9 @@ class Escalation final : public AdmissionPlugin {
       ask.name = role_name;
       auto rules = authorizer_.rbac().role_rules(cluster ? std::string() : a.attempt.ns, role_name);
       if (rules) wanted = std::move(*rules);
-      else co_return co_await denied_unless(user, ask, a, base::not_found((cluster ? "clusterroles." : "roles.") + std::string(group), role_name));
+      else
+        co_return co_await denied_unless(user, ask, a,
+                                         base::not_found((cluster ? "clusterroles." : "roles.") + std::string(group), role_name));
     }
     std::vector<PolicyRule> owned = authorizer_.rbac().rules_for(user, a.attempt.ns);
     std::string missing;
@@ -73,7 +76,8 @@ class Escalation final : public AdmissionPlugin {
     co_return co_await denied_unless(
         user, ask, a,
         base::forbidden(a.attempt.resource.qualified, a.attempt.name,
-                        fmt::format("user \"{}\" (groups=[{}]) is attempting to grant RBAC permissions not currently held:{}", user.name, groups, missing)));
+                        fmt::format("user \"{}\" (groups=[{}]) is attempting to grant RBAC permissions not currently held:{}", user.name,
+                                    groups, missing)));
   }
 
  private:

@@ -35,8 +35,10 @@ Result<std::vector<Limit>> parse(std::string_view text) {
     };
     for (const auto& [name, type] : kTypes)
       if (equals != one.npos && one.substr(0, equals) == name) limit.type = type;
-    if (limit.type.empty() || colon == one.npos || colon < equals || !number(one.substr(equals + 1, colon - equals - 1), rate) || !number(one.substr(colon + 1), burst))
-      return base::bad_request(fmt::format("\"{}\": server, namespace, user or source-and-object, = events a second : burst is expected, such as namespace=100:2000", one));
+    if (limit.type.empty() || colon == one.npos || colon < equals || !number(one.substr(equals + 1, colon - equals - 1), rate) ||
+        !number(one.substr(colon + 1), burst))
+      return base::bad_request(fmt::format(
+          "\"{}\": server, namespace, user or source-and-object, = events a second : burst is expected, such as namespace=100:2000", one));
     limit.rate = rate;
     limit.burst = burst;
     out.push_back(limit);
@@ -92,8 +94,8 @@ class EventRateLimit final : public AdmissionPlugin {
   std::string_view name() const override { return "EventRateLimit"; }
 
   bool handles(const Admit& a) const override {
-    return (a.operation == Operation::create || a.operation == Operation::update) && !a.attempt.call.dry_run && a.attempt.resource.resource == "events" &&
-           (a.attempt.resource.group.empty() || a.attempt.resource.group == "events.k8s.io");
+    return (a.operation == Operation::create || a.operation == Operation::update) && !a.attempt.call.dry_run &&
+           a.attempt.resource.resource == "events" && (a.attempt.resource.group.empty() || a.attempt.resource.group == "events.k8s.io");
   }
 
   base::Task<Result<>> mutate(Admit a) override {
@@ -116,7 +118,8 @@ class EventRateLimit final : public AdmissionPlugin {
     std::string_view object = base::find(*a.object, "regarding") ? "regarding" : "involvedObject";
     std::string out(text("source.component"));
     out.append(text("reportingController")).append(text("source.host")).append(text("reportingInstance"));
-    for (std::string_view field : {".kind", ".namespace", ".name", ".uid", ".apiVersion"}) out.append(text(std::string(object).append(field)));
+    for (std::string_view field : {".kind", ".namespace", ".name", ".uid", ".apiVersion"})
+      out.append(text(std::string(object).append(field)));
     return out;
   }
 

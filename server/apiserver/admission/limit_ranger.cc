@@ -49,10 +49,13 @@ void check(const value& limit, const Amounts& requests, const Amounts& limits, s
   }
   for (const auto& [name, ratio] : amounts_at(limit, "maxLimitRequestRatio")) {
     auto r = requests.find(name), l = limits.find(name);
-    auto complain = [&](std::string_view why) { wrong.push_back(fmt::format("{} max limit to request ratio per {} is {}, but {}", name, type, ratio.to_string(), why)); };
+    auto complain = [&](std::string_view why) {
+      wrong.push_back(fmt::format("{} max limit to request ratio per {} is {}, but {}", name, type, ratio.to_string(), why));
+    };
     if (r == requests.end() || r->second.is_zero()) complain("no request is specified or request is 0");
     else if (l == limits.end() || l->second.is_zero()) complain("no limit is specified or limit is 0");
-    else if (double has = l->second.as_double() / r->second.as_double(); has > ratio.as_double()) complain(fmt::format("provided ratio is {:.6f}", has));
+    else if (double has = l->second.as_double() / r->second.as_double(); has > ratio.as_double())
+      complain(fmt::format("provided ratio is {:.6f}", has));
   }
 }
 
@@ -69,8 +72,9 @@ class LimitRanger final : public AdmissionPlugin {
   std::string_view name() const override { return "LimitRanger"; }
   bool handles(const Admit& a) const override {
     const bool create = a.operation == Operation::create, update = a.operation == Operation::update;
-    bool ours = is_resource(a, "", "pods") ? create || (update && a.attempt.subresource == "resize")
-                                           : is_resource(a, "", "persistentvolumeclaims") && (create || update) && a.attempt.subresource.empty();
+    bool ours = is_resource(a, "", "pods")
+                    ? create || (update && a.attempt.subresource == "resize")
+                    : is_resource(a, "", "persistentvolumeclaims") && (create || update) && a.attempt.subresource.empty();
     return ours && a.attempt.store.count(collection_prefix("", "limitranges", a.attempt.ns)) > 0;
   }
 
@@ -89,14 +93,16 @@ class LimitRanger final : public AdmissionPlugin {
           auto fill = [&](std::string_view path, const char* from, std::string_view what) {
             const object* defaults = base::find_object(limit, from);
             if (!defaults || defaults->empty()) return;
-            if (std::string set = set_missing(c, path, *defaults, what); !set.empty()) told += fmt::format("{}{} for {}", told.empty() ? "" : "; ", set, whom);
+            if (std::string set = set_missing(c, path, *defaults, what); !set.empty())
+              told += fmt::format("{}{} for {}", told.empty() ? "" : "; ", set, whom);
           };
           fill("resources.requests", "defaultRequest", "request");
           fill("resources.limits", "default", "limit");
         }
       }
     }
-    if (!told.empty()) base::make_object(*a.object, "metadata.annotations")["kubernetes.io/limit-ranger"] = "LimitRanger plugin set: " + told;
+    if (!told.empty())
+      base::make_object(*a.object, "metadata.annotations")["kubernetes.io/limit-ranger"] = "LimitRanger plugin set: " + told;
     co_return Result<>{};
   }
 
@@ -106,7 +112,8 @@ class LimitRanger final : public AdmissionPlugin {
     for (const value& limit : limits) {
       std::string_view type = base::get_string(limit, "type");
       if (!is_resource(a, "", "pods")) {
-        if (type == "PersistentVolumeClaim") check(limit, amounts_at(*a.object, "spec.resources.requests"), amounts_at(*a.object, "spec.resources.limits"), wrong);
+        if (type == "PersistentVolumeClaim")
+          check(limit, amounts_at(*a.object, "spec.resources.requests"), amounts_at(*a.object, "spec.resources.limits"), wrong);
         continue;
       }
       if (type == "Container")
@@ -119,7 +126,8 @@ class LimitRanger final : public AdmissionPlugin {
       }
     }
     if (wrong.empty()) co_return Result<>{};
-    co_return base::forbidden(a.attempt.resource.qualified, a.attempt.name, wrong.size() == 1 ? wrong.front() : fmt::format("[{}]", fmt::join(wrong, ", ")));
+    co_return base::forbidden(a.attempt.resource.qualified, a.attempt.name,
+                              wrong.size() == 1 ? wrong.front() : fmt::format("[{}]", fmt::join(wrong, ", ")));
   }
 
  private:

@@ -25,7 +25,9 @@ bool same(const value* a, const value* b) {
 }
 bool same(const value& a, const value& b, std::string_view path) { return same(base::find(a, path), base::find(b, path)); }
 
-bool below(std::string_view ns, std::string_view domain) { return ns == domain || (ns.ends_with(domain) && ns[ns.size() - domain.size() - 1] == '.'); }
+bool below(std::string_view ns, std::string_view domain) {
+  return ns == domain || (ns.ends_with(domain) && ns[ns.size() - domain.size() - 1] == '.');
+}
 
 // Labels that a node may not give itself: restricted ones, and those of kubernetes.io but for the ones every kubelet sets.
 bool restricted_label(std::string_view name) {
@@ -35,9 +37,10 @@ bool restricted_label(std::string_view name) {
   if (below(ns, "node-restriction.kubernetes.io")) return true;
   if (!below(ns, "kubernetes.io") && !below(ns, "k8s.io")) return false;
   if (below(ns, "kubelet.kubernetes.io") || below(ns, "node.kubernetes.io")) return false;
-  for (std::string_view own : {"kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/arch", "beta.kubernetes.io/os",
-                               "beta.kubernetes.io/instance-type", "topology.kubernetes.io/region", "topology.kubernetes.io/zone",
-                               "failure-domain.beta.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone"})
+  for (std::string_view own :
+       {"kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/arch", "beta.kubernetes.io/os",
+        "beta.kubernetes.io/instance-type", "topology.kubernetes.io/region", "topology.kubernetes.io/zone",
+        "failure-domain.beta.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone"})
     if (name == own) return false;
   return true;
 }
@@ -58,20 +61,25 @@ class NodeRestriction final : public AdmissionPlugin {
       if (a.attempt.ns != "kube-node-lease") co_return refuse(a, "can only access leases in the \"kube-node-lease\" system namespace");
       if (a.attempt.name != node) co_return refuse(a, "can only access node lease with the same name as the requesting node");
     }
-    if (is_resource(a, "storage.k8s.io", "csinodes") && a.attempt.name != node) co_return refuse(a, "can only access CSINode with the same name as the requesting node");
+    if (is_resource(a, "storage.k8s.io", "csinodes") && a.attempt.name != node)
+      co_return refuse(a, "can only access CSINode with the same name as the requesting node");
     co_return Result<>{};
   }
 
  private:
-  static base::Failure refuse(const Admit& a, std::string_view why) { return base::forbidden(a.attempt.resource.qualified, a.attempt.name, why); }
+  static base::Failure refuse(const Admit& a, std::string_view why) {
+    return base::forbidden(a.attempt.resource.qualified, a.attempt.name, why);
+  }
 
   Result<> check_node(const Admit& a, const std::string& node) const {
     if (a.attempt.name != node) return refuse(a, fmt::format("node \"{}\" is not allowed to modify node \"{}\"", node, a.attempt.name));
     if (a.operation == Operation::remove) return refuse(a, fmt::format("node \"{}\" is not allowed to delete itself", node));
     static const value none = object{};
     const value& before = a.before ? *a.before : none;
-    if (!same(*a.object, before, "metadata.ownerReferences")) return refuse(a, fmt::format("node \"{}\" is not allowed to modify ownerReferences", node));
-    if (a.before && !same(*a.object, before, "spec.taints")) return refuse(a, fmt::format("node \"{}\" is not allowed to modify taints", node));
+    if (!same(*a.object, before, "metadata.ownerReferences"))
+      return refuse(a, fmt::format("node \"{}\" is not allowed to modify ownerReferences", node));
+    if (a.before && !same(*a.object, before, "spec.taints"))
+      return refuse(a, fmt::format("node \"{}\" is not allowed to modify taints", node));
     const object *now = base::find_object(*a.object, "metadata.labels"), *was = base::find_object(before, "metadata.labels");
     std::vector<std::string> wrong;
     for (const object* labels : {now, was}) {
@@ -94,7 +102,8 @@ class NodeRestriction final : public AdmissionPlugin {
     const object* annotations = base::find_object(pod, "metadata.annotations");
     auto no = [&](std::string_view what) { return refuse(a, fmt::format("node \"{}\" {}", node, what)); };
     if (!annotations || !annotations->contains("kubernetes.io/config.mirror"))
-      return refuse(a, fmt::format("pod does not have \"kubernetes.io/config.mirror\" annotation, node \"{}\" can only create mirror pods", node));
+      return refuse(
+          a, fmt::format("pod does not have \"kubernetes.io/config.mirror\" annotation, node \"{}\" can only create mirror pods", node));
     if (base::get_string(pod, "spec.nodeName") != node) return no("can only create pods with spec.nodeName set to itself");
     if (const array* owners = base::find_array(pod, "metadata.ownerReferences"); owners && !owners->empty()) {
       const value& o = owners->front();
@@ -109,12 +118,16 @@ class NodeRestriction final : public AdmissionPlugin {
         return refuse(a, fmt::format("node {} UID mismatch: expected {} got {}", node, base::get_string(o, "uid"), uid));
     }
     if (!base::get_string(pod, "spec.serviceAccountName").empty()) return no("can not create pods that reference a service account");
-    if (const array* claims = base::find_array(pod, "spec.resourceClaims"); claims && !claims->empty()) return no("can not create pods that reference resourceclaims");
+    if (const array* claims = base::find_array(pod, "spec.resourceClaims"); claims && !claims->empty())
+      return no("can not create pods that reference resourceclaims");
     struct Source {
       const char *member, *what;
     };
-    static constexpr Source sources[] = {{"secret", "secrets"}, {"configMap", "configmaps"}, {"persistentVolumeClaim", "persistentvolumeclaims"},
-                                         {"ephemeral", "persistentvolumeclaims"}, {"serviceAccountToken", "a service account"}};
+    static constexpr Source sources[] = {{"secret", "secrets"},
+                                         {"configMap", "configmaps"},
+                                         {"persistentVolumeClaim", "persistentvolumeclaims"},
+                                         {"ephemeral", "persistentvolumeclaims"},
+                                         {"serviceAccountToken", "a service account"}};
     auto check = [&](const value& v) -> Result<> {
       for (const Source& s : sources)
         if (base::find(v, s.member)) return no(fmt::format("can not create pods that reference {}", s.what));
@@ -141,25 +154,30 @@ class NodeRestriction final : public AdmissionPlugin {
               if (base::find(e, "configMapRef")) return no("can not create pods that reference configmaps");
             }
         }
-    if (const array* pulls = base::find_array(pod, "spec.imagePullSecrets"); pulls && !pulls->empty()) return no("can not create pods that reference secrets");
+    if (const array* pulls = base::find_array(pod, "spec.imagePullSecrets"); pulls && !pulls->empty())
+      return no("can not create pods that reference secrets");
     return {};
   }
 
   static Result<> check_pod(const Admit& a, const std::string& node) {
     const bool remove = a.operation == Operation::remove;
     if (base::get_string(*a.before, "spec.nodeName") != node)
-      return refuse(a, fmt::format("node \"{}\" can only {} pods with spec.nodeName set to itself", node, remove ? "delete" : "update pod status for"));
+      return refuse(a, fmt::format("node \"{}\" can only {} pods with spec.nodeName set to itself", node,
+                                   remove ? "delete" : "update pod status for"));
     if (remove) return {};
     if (a.attempt.subresource != "status") return refuse(a, fmt::format("node \"{}\" can only update the status of pods", node));
-    if (!same(*a.object, *a.before, "metadata.labels")) return refuse(a, fmt::format("node \"{}\" cannot update labels through pod status", node));
-    if (!same(*a.object, *a.before, "status.resourceClaimStatuses")) return refuse(a, fmt::format("node \"{}\" cannot update resource claim statuses", node));
+    if (!same(*a.object, *a.before, "metadata.labels"))
+      return refuse(a, fmt::format("node \"{}\" cannot update labels through pod status", node));
+    if (!same(*a.object, *a.before, "status.resourceClaimStatuses"))
+      return refuse(a, fmt::format("node \"{}\" cannot update resource claim statuses", node));
     return {};
   }
 
   // Of a volume that is a directory of the node: the finalizer that says it is there goes.
   static Result<> check_volume(const Admit& a, const std::string& node) {
     constexpr std::string_view finalizer = "appliance.dev/local-path";
-    if (a.operation != Operation::update || !a.attempt.subresource.empty() || base::get_string(*a.before, "metadata.deletionTimestamp").empty())
+    if (a.operation != Operation::update || !a.attempt.subresource.empty() ||
+        base::get_string(*a.before, "metadata.deletionTimestamp").empty())
       return refuse(a, fmt::format("node \"{}\" can only release volumes that are being deleted", node));
     value now = *a.object, was = *a.before;
     set_finalizer(metadata_of(was.as_object()), finalizer, false);
@@ -174,11 +192,13 @@ class NodeRestriction final : public AdmissionPlugin {
 
   // Certificates it serves with carry its own name.
   static Result<> check_request(const Admit& a, const std::string& node) {
-    if (a.operation != Operation::create || !base::get_string(*a.object, "spec.signerName").starts_with("kubernetes.io/kubelet-serving")) return {};
+    if (a.operation != Operation::create || !base::get_string(*a.object, "spec.signerName").starts_with("kubernetes.io/kubelet-serving"))
+      return {};
     auto pem = base::base64_decode(base::get_string(*a.object, "spec.request"));
     auto facts = pem ? pki::read_request(*pem) : base::Result<pki::RequestFacts>(base::bad_request(""));
     if (!facts) return refuse(a, "unable to parse csr");
-    if (facts->subject.common_name != "system:node:" + node) return refuse(a, fmt::format("can only create a node CSR with CN=system:node:{}", node));
+    if (facts->subject.common_name != "system:node:" + node)
+      return refuse(a, fmt::format("can only create a node CSR with CN=system:node:{}", node));
     return {};
   }
 

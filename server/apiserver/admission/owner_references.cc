@@ -21,7 +21,8 @@ class OwnerReferences final : public AdmissionPlugin {
   explicit OwnerReferences(const Authorizer& authorizer) : authorizer_(authorizer) {}
   std::string_view name() const override { return "OwnerReferencesPermissionEnforcement"; }
   bool handles(const Admit& a) const override {
-    return a.object && a.attempt.subresource.empty() && (a.operation == Operation::create || a.operation == Operation::update) && !(owners(a.object) == owners(a.before));
+    return a.object && a.attempt.subresource.empty() && (a.operation == Operation::create || a.operation == Operation::update) &&
+           !(owners(a.object) == owners(a.before));
   }
 
   base::Task<Result<>> validate(Admit a) override {
@@ -35,12 +36,15 @@ class OwnerReferences final : public AdmissionPlugin {
       ask.ns = a.attempt.ns;
       ask.name = a.attempt.name;
       Decision d = co_await authorizer_.decide(*a.attempt.call.user, std::move(ask));
-      if (!d.allowed) co_return base::forbidden(r.qualified, a.attempt.name, fmt::format("cannot set an ownerRef on a resource you can't delete: {}", d.reason));
+      if (!d.allowed)
+        co_return base::forbidden(r.qualified, a.attempt.name,
+                                  fmt::format("cannot set an ownerRef on a resource you can't delete: {}", d.reason));
     }
     for (const value& ref : owners(a.object)) {
       if (!base::get_bool(ref, "blockOwnerDeletion")) continue;
       bool old = false;
-      for (const value& b : owners(a.before)) old = old || (base::get_string(b, "uid") == base::get_string(ref, "uid") && base::get_bool(b, "blockOwnerDeletion"));
+      for (const value& b : owners(a.before))
+        old = old || (base::get_string(b, "uid") == base::get_string(ref, "uid") && base::get_bool(b, "blockOwnerDeletion"));
       if (old) continue;
       auto [group, version] = api::split_api_version(base::get_string(ref, "apiVersion"));
       const api::Kind* kind = api::Schema::builtin().kind(group, version, base::get_string(ref, "kind"));
@@ -54,8 +58,10 @@ class OwnerReferences final : public AdmissionPlugin {
       ask.name = base::get_string(ref, "name");
       Decision d = co_await authorizer_.decide(*a.attempt.call.user, std::move(ask));
       if (!d.allowed)
-        co_return base::forbidden(r.qualified, a.attempt.name,
-                                  fmt::format("cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: {}", d.reason));
+        co_return base::forbidden(
+            r.qualified, a.attempt.name,
+            fmt::format("cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: {}",
+                        d.reason));
     }
     co_return Result<>{};
   }

@@ -25,7 +25,9 @@ struct Policy {
 
 // Of one mode; what cannot be understood is the strictest, as in Kubernetes.
 Policy policy_of(const object* labels, std::string_view mode) {
-  auto text = [&](std::string_view suffix) { return labels ? text_of(*labels, fmt::format("{}{}{}", prefix, mode, suffix)) : std::string_view(); };
+  auto text = [&](std::string_view suffix) {
+    return labels ? text_of(*labels, fmt::format("{}{}{}", prefix, mode, suffix)) : std::string_view();
+  };
   std::string_view level = text(""), version = text("-version");
   Policy out;
   if (level.empty()) return out;
@@ -74,7 +76,9 @@ class PodSecurity final : public AdmissionPlugin {
     }
     if (std::string found = security_violations(*pod, audit.level, audit.version); !found.empty())
       note("audit-violations", fmt::format("would violate PodSecurity \"{}\": {}", audit.text, found));
-    if (!refusal.empty()) co_return base::forbidden(a.attempt.resource.qualified, a.attempt.name, fmt::format("violates PodSecurity \"{}\": {}", enforce.text, refusal));
+    if (!refusal.empty())
+      co_return base::forbidden(a.attempt.resource.qualified, a.attempt.name,
+                                fmt::format("violates PodSecurity \"{}\": {}", enforce.text, refusal));
     if (std::string found = security_violations(*pod, warned.level, warned.version); !found.empty())
       warn(a, fmt::format("would violate PodSecurity \"{}\": {}", warned.text, found));
     co_return Result<>{};
@@ -83,7 +87,8 @@ class PodSecurity final : public AdmissionPlugin {
  private:
   // Labels must be understood; pods that a new policy would not let in are named.
   static base::Task<Result<>> check_namespace(Admit a) {
-    const object *now = base::find_object(*a.object, "metadata.labels"), *was = a.before ? base::find_object(*a.before, "metadata.labels") : nullptr;
+    const object *now = base::find_object(*a.object, "metadata.labels"),
+                 *was = a.before ? base::find_object(*a.before, "metadata.labels") : nullptr;
     std::vector<base::Cause> causes;
     for (std::string_view mode : {"enforce", "audit", "warn"})
       for (bool version : {false, true}) {
@@ -98,14 +103,17 @@ class PodSecurity final : public AdmissionPlugin {
       }
     if (!causes.empty()) co_return base::invalid("Namespace", a.attempt.name, std::move(causes));
     const Policy before = policy_of(was, "enforce"), after = policy_of(now, "enforce");
-    if (!a.before || before == after || after.level == SecurityLevel::privileged || (before.version == after.version && after.level <= before.level)) co_return Result<>{};
+    if (!a.before || before == after || after.level == SecurityLevel::privileged ||
+        (before.version == after.version && after.level <= before.level))
+      co_return Result<>{};
     auto pods = co_await a.attempt.store.list(collection_prefix("", "pods", a.attempt.name));
     if (!pods) co_return std::unexpected(std::move(pods).error());
     std::map<std::string, std::vector<std::string>> found;  // pods by what is wrong with them
     constexpr size_t most = 3000;                           // as many as Kubernetes looks at
     for (size_t i = 0; i < std::min(pods->records.size(), most); ++i) {
       CO_TRY(value pod, base::parse_json(*pods->records[i]->value, 256));
-      if (std::string wrong = security_violations(pod, after.level, after.version, true); !wrong.empty()) found[wrong].emplace_back(name_in_key(pods->records[i]->key));
+      if (std::string wrong = security_violations(pod, after.level, after.version, true); !wrong.empty())
+        found[wrong].emplace_back(name_in_key(pods->records[i]->key));
     }
     if (found.empty()) co_return Result<>{};
     warn(a, fmt::format("existing pods in namespace \"{}\" violate the new PodSecurity enforce level \"{}\"", a.attempt.name, after.text));

@@ -70,12 +70,15 @@ Finding app_armor(const value& pod, int) {
     for (const auto& [name, v] : *annotations) {
       constexpr std::string_view prefix = "container.apparmor.security.beta.kubernetes.io/";
       std::string_view profile = v.is_string() ? std::string_view(v.get_string()) : std::string_view();
-      if (!std::string_view(name).starts_with(prefix) || profile.empty() || profile == "runtime/default" || profile.starts_with("localhost/")) continue;
+      if (!std::string_view(name).starts_with(prefix) || profile.empty() || profile == "runtime/default" ||
+          profile.starts_with("localhost/"))
+        continue;
       who += fmt::format("{}annotation \"{}\"", who.empty() ? "" : " and ", std::string_view(name));
       s.bad.emplace(profile);
     }
   if (s.bad.empty()) return {};
-  return {std::string(plural("forbidden AppArmor profile", "forbidden AppArmor profiles", s.bad.size())), fmt::format("{} must not set AppArmor profile type to {}", who, quoted(s.bad))};
+  return {std::string(plural("forbidden AppArmor profile", "forbidden AppArmor profiles", s.bad.size())),
+          fmt::format("{} must not set AppArmor profile type to {}", who, quoted(s.bad))};
 }
 
 // Containers whose added capabilities are not all allowed.
@@ -98,7 +101,9 @@ Finding added(const value& pod, std::initializer_list<std::string_view> allowed,
 }
 
 Finding capabilities(const value& pod, int) {
-  return added(pod, {"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"},
+  return added(pod,
+               {"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP", "SETGID",
+                "SETPCAP", "SETUID", "SYS_CHROOT"},
                "non-default capabilities");
 }
 
@@ -134,7 +139,8 @@ Finding host_ports(const value& pod, int) {
   });
   if (names.empty()) return {};
   return {std::string(plural("hostPort", "hostPorts", ports.size())),
-          fmt::format("{} {} {} {}", containers(names), plural("uses", "use", names.size()), plural("hostPort", "hostPorts", ports.size()), fmt::join(ports, ", "))};
+          fmt::format("{} {} {} {}", containers(names), plural("uses", "use", names.size()), plural("hostPort", "hostPorts", ports.size()),
+                      fmt::join(ports, ", "))};
 }
 
 Finding probe_hosts(const value& pod, int) {
@@ -151,8 +157,9 @@ Finding probe_hosts(const value& pod, int) {
     if (any) names.push_back(name);
   });
   if (names.empty()) return {};
-  return {"probe or lifecycle host", fmt::format("{} {} {} {}", containers(names), plural("uses", "use", names.size()),
-                                                 plural("probe or lifecycle host", "probe or lifecycle hosts", hosts.size()), quoted(hosts))};
+  return {"probe or lifecycle host",
+          fmt::format("{} {} {} {}", containers(names), plural("uses", "use", names.size()),
+                      plural("probe or lifecycle host", "probe or lifecycle hosts", hosts.size()), quoted(hosts))};
 }
 
 Finding privileged(const value& pod, int) {
@@ -183,7 +190,8 @@ Finding se_linux(const value& pod, int version) {
   Setters s = setters(pod, [&](const value& c, std::set<std::string>&) {
     bool bad = false;
     std::string_view type = base::get_string(c, "seLinuxOptions.type");
-    bool allowed = type.empty() || type == "container_t" || type == "container_init_t" || type == "container_kvm_t" || (type == "container_engine_t" && version >= 31);
+    bool allowed = type.empty() || type == "container_t" || type == "container_init_t" || type == "container_kvm_t" ||
+                   (type == "container_engine_t" && version >= 31);
     if (!allowed) types.emplace(type), bad = true;
     if (!base::get_string(c, "seLinuxOptions.user").empty()) user = bad = true;
     if (!base::get_string(c, "seLinuxOptions.role").empty()) role = bad = true;
@@ -223,7 +231,8 @@ Finding sysctls(const value& pod, int version) {
   if (const array* list = base::find_array(pod, "spec.securityContext.sysctls"))
     for (const value& v : *list) {
       std::string_view name = base::get_string(v, "name");
-      if (std::none_of(std::begin(allowed), std::end(allowed), [&](const Allowed& x) { return x.name == name && x.since <= version; })) bad.emplace_back(name);
+      if (std::none_of(std::begin(allowed), std::end(allowed), [&](const Allowed& x) { return x.name == name && x.since <= version; }))
+        bad.emplace_back(name);
     }
   if (bad.empty()) return {};
   return {"forbidden sysctls", fmt::format("{}", fmt::join(bad, ", "))};
@@ -248,7 +257,8 @@ Finding dropped_capabilities(const value& pod, int) {
   Names names;
   each_container(pod, [&](const value& c, const std::string& name) {
     const array* drop = base::find_array(c, "securityContext.capabilities.drop");
-    if (!drop || std::none_of(drop->begin(), drop->end(), [](const value& v) { return v.is_string() && v.get_string() == "ALL"; })) names.push_back(name);
+    if (!drop || std::none_of(drop->begin(), drop->end(), [](const value& v) { return v.is_string() && v.get_string() == "ALL"; }))
+      names.push_back(name);
   });
   Finding more = added(pod, {"NET_BIND_SERVICE"}, "unrestricted capabilities");
   if (names.empty()) return more;
@@ -257,7 +267,8 @@ Finding dropped_capabilities(const value& pod, int) {
 }
 
 Finding restricted_volumes(const value& pod, int) {
-  static constexpr std::string_view allowed[] = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"};
+  static constexpr std::string_view allowed[] = {"configMap", "csi",   "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim",
+                                                 "projected", "secret"};
   Names names;
   std::set<std::string> types;
   if (const array* volumes = base::find_array(pod, "spec.volumes"))
@@ -271,8 +282,9 @@ Finding restricted_volumes(const value& pod, int) {
       types.insert(type);
     }
   if (names.empty()) return {};
-  return {"restricted volume types", fmt::format("{} {} {} restricted volume {} {}", plural("volume", "volumes", names.size()), quoted(names), plural("uses", "use", names.size()),
-                                                 plural("type", "types", types.size()), quoted(types))};
+  return {"restricted volume types",
+          fmt::format("{} {} {} restricted volume {} {}", plural("volume", "volumes", names.size()), quoted(names),
+                      plural("uses", "use", names.size()), plural("type", "types", types.size()), quoted(types))};
 }
 
 Finding non_root(const value& pod, int) {
@@ -282,7 +294,8 @@ Finding non_root(const value& pod, int) {
   if (s.pod || !s.names.empty()) {
     // A pod's false matters only to containers that do not say otherwise.
     bool all_say = true;
-    each_container(pod, [&](const value& c, const std::string&) { all_say = all_say && base::get_bool(c, "securityContext.runAsNonRoot"); });
+    each_container(pod,
+                   [&](const value& c, const std::string&) { all_say = all_say && base::get_bool(c, "securityContext.runAsNonRoot"); });
     if (!s.names.empty() || !all_say) return {"runAsNonRoot != true", s.text() + " must not set securityContext.runAsNonRoot=false"};
   }
   if (of_pod && of_pod->is_bool() && of_pod->get_bool()) return {};
@@ -308,7 +321,8 @@ Finding restricted_seccomp(const value& pod, int) {
     if (!base::find(c, "securityContext.seccompProfile.type")) silent.push_back(name);
   });
   if (silent.empty()) return {};
-  return {"seccompProfile", fmt::format("pod or {} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"", containers(silent))};
+  return {"seccompProfile",
+          fmt::format("pod or {} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"", containers(silent))};
 }
 
 struct Check {
@@ -319,8 +333,9 @@ struct Check {
 };
 // In the order of Kubernetes' names for them, so that messages read alike.
 constexpr Check baseline_checks[] = {
-    {app_armor}, {capabilities, 0, 0, true}, {host_namespaces}, {host_path, 0, 0, true}, {host_ports}, {probe_hosts, 34}, {privileged}, {proc_mount}, {se_linux},
-    {seccomp, 0, 0, true}, {sysctls}, {host_process},
+    {app_armor},  {capabilities, 0, 0, true}, {host_namespaces}, {host_path, 0, 0, true},
+    {host_ports}, {probe_hosts, 34},          {privileged},      {proc_mount},
+    {se_linux},   {seccomp, 0, 0, true},      {sysctls},         {host_process},
 };
 constexpr Check restricted_checks[] = {
     {no_escalation, 0, 25}, {dropped_capabilities, 22, 25}, {restricted_volumes}, {non_root}, {root_user, 23}, {restricted_seccomp, 0, 25},
@@ -341,7 +356,8 @@ std::optional<int> parse_security_version(std::string_view text) {
   text.remove_prefix(3);
   int n = 0;
   auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), n);
-  bool plain = ec == std::errc() && end == text.data() + text.size() && n < latest_security && n >= 0 && (text == "0" || text.front() != '0');
+  bool plain =
+      ec == std::errc() && end == text.data() + text.size() && n < latest_security && n >= 0 && (text == "0" || text.front() != '0');
   return plain ? std::optional(n) : std::nullopt;
 }
 

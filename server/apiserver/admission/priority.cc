@@ -33,14 +33,18 @@ class PriorityAdmission final : public AdmissionPlugin {
     const int64_t priority = found.is_null() ? 0 : base::get_int(found, "value");
     if (const value* given = spec.if_contains("priority"); given && given->is_int64() && given->get_int64() != priority)
       co_return base::forbidden("pods", a.attempt.name,
-                                fmt::format("the integer value of priority ({}) must not be provided in pod spec; priority admission controller computed {} from the given PriorityClass name",
+                                fmt::format("the integer value of priority ({}) must not be provided in pod spec; priority admission "
+                                            "controller computed {} from the given PriorityClass name",
                                             given->get_int64(), priority));
     std::string_view of_class = found.is_null() ? std::string_view() : base::get_string(found, "preemptionPolicy");
-    const std::string policy(of_class.empty() ? std::string_view("PreemptLowerPriority") : of_class), asked(text_of(spec, "preemptionPolicy"));
+    const std::string policy(of_class.empty() ? std::string_view("PreemptLowerPriority") : of_class),
+        asked(text_of(spec, "preemptionPolicy"));
     if (!asked.empty() && asked != policy)
       co_return base::forbidden("pods", a.attempt.name,
-                                fmt::format("the string value of PreemptionPolicy ({}) must not be provided in pod spec; priority admission controller computed {} from the given "
-                                            "PriorityClass name", asked, policy));
+                                fmt::format("the string value of PreemptionPolicy ({}) must not be provided in pod spec; priority "
+                                            "admission controller computed {} from the given "
+                                            "PriorityClass name",
+                                            asked, policy));
     spec["priority"] = priority;
     spec["preemptionPolicy"] = policy;
     if (!found.is_null() && class_name.empty()) spec["priorityClassName"] = base::get_string(found, "metadata.name");
@@ -52,7 +56,8 @@ class PriorityAdmission final : public AdmissionPlugin {
     CO_TRY(value other, co_await default_class(a));
     std::string_view has = other.is_null() ? std::string_view() : base::get_string(other, "metadata.name");
     if (has.empty() || has == a.attempt.name) co_return Result<>{};
-    co_return base::forbidden(a.attempt.resource.qualified, a.attempt.name, fmt::format("PriorityClass {} is already marked as default. Only one default can exist", has));
+    co_return base::forbidden(a.attempt.resource.qualified, a.attempt.name,
+                              fmt::format("PriorityClass {} is already marked as default. Only one default can exist", has));
   }
 
  private:

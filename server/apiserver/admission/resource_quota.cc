@@ -27,8 +27,9 @@ class ResourceQuota final : public AdmissionPlugin {
   bool handles(const Admit& a) const override {
     if (!a.attempt.resource.namespaced || a.attempt.resource.is_virtual || a.attempt.resource.resource == "events") return false;
     // What an update can make dearer.
-    bool grows = a.operation == Operation::update && ((is_resource(a, "", "pods") && a.attempt.subresource == "resize") ||
-                                                      ((is_resource(a, "", "services") || is_resource(a, "", "persistentvolumeclaims")) && a.attempt.subresource.empty()));
+    bool grows = a.operation == Operation::update &&
+                 ((is_resource(a, "", "pods") && a.attempt.subresource == "resize") ||
+                  ((is_resource(a, "", "services") || is_resource(a, "", "persistentvolumeclaims")) && a.attempt.subresource.empty()));
     return (a.operation == Operation::create || grows) && a.attempt.store.count(collection_prefix("", "resourcequotas", a.attempt.ns)) > 0;
   }
 
@@ -48,7 +49,8 @@ class ResourceQuota final : public AdmissionPlugin {
     const std::string quota_name(name_in_key(record.key));
     auto refuse = [&](std::string why) { return base::forbidden(resource, a.attempt.name, why); };
     if (is_resource(a, "", "pods") && a.operation == Operation::create)
-      if (std::string silent = api::quota_silence(*hard, *a.object); !silent.empty()) return refuse(fmt::format("failed quota: {}: {}", quota_name, silent));
+      if (std::string silent = api::quota_silence(*hard, *a.object); !silent.empty())
+        return refuse(fmt::format("failed quota: {}: {}", quota_name, silent));
     Amounts charge = api::quota_charge(resource, *a.object);
     if (a.before && api::quota_takes(quota, resource, *a.before))
       for (const auto& [name, q] : api::quota_charge(resource, *a.before)) charge[name] -= q;
@@ -76,7 +78,8 @@ class ResourceQuota final : public AdmissionPlugin {
     }
     if (!unknown.empty()) return refuse(fmt::format("status unknown for quota: {}, resources: {}", quota_name, unknown));
     if (!requested.empty())
-      return refuse(fmt::format("exceeded quota: {}, requested: {}, used: {}, limited: {}", quota_name, listed(requested), listed(used), listed(limited)));
+      return refuse(fmt::format("exceeded quota: {}, requested: {}, used: {}, limited: {}", quota_name, listed(requested), listed(used),
+                                listed(limited)));
     if (a.attempt.call.dry_run || !any) return {};
     base::make_object(quota, "status")["used"] = std::move(now);
     // The row of quotas, for its attributes.

@@ -29,7 +29,8 @@ class RuntimeClass final : public AdmissionPlugin {
     const object* overhead = base::find_object(found, "overhead.podFixed");
     const value* given = spec.if_contains("overhead");
     const bool has = given && given->is_object() && !given->get_object().empty();
-    if (overhead && has && given->get_object() != *overhead) co_return refuse("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead");
+    if (overhead && has && given->get_object() != *overhead)
+      co_return refuse("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead");
     if (!overhead && has) co_return refuse("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead");
     if (overhead) spec["overhead"] = *overhead;
     if (const object* selector = base::find_object(found, "scheduling.nodeSelector"))
@@ -37,8 +38,8 @@ class RuntimeClass final : public AdmissionPlugin {
         object& own = base::make_object(*a.object, "spec.nodeSelector");
         const value* mine = own.if_contains(key);
         if (mine && *mine != v)
-          co_return refuse(fmt::format("conflict: runtimeClass.scheduling.nodeSelector[{0}] = {1}; pod.spec.nodeSelector[{0}] = {2}", std::string_view(key), base::get_string(v, ""),
-                                       base::get_string(*mine, "")));
+          co_return refuse(fmt::format("conflict: runtimeClass.scheduling.nodeSelector[{0}] = {1}; pod.spec.nodeSelector[{0}] = {2}",
+                                       std::string_view(key), base::get_string(v, ""), base::get_string(*mine, "")));
         own[key] = v;
       }
     if (const array* tolerations = base::find_array(found, "scheduling.tolerations")) {

@@ -16,13 +16,17 @@ using base::json::value;
 constexpr std::string_view mount_path = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 object token_volume(const std::string& name) {
-  return {{"name", name},
-          {"projected",
-           object{{"defaultMode", 420},
-                  {"sources", array{object{{"serviceAccountToken", object{{"expirationSeconds", 3607}, {"path", "token"}}}},
-                                    object{{"configMap", object{{"name", "kube-root-ca.crt"}, {"items", array{object{{"key", "ca.crt"}, {"path", "ca.crt"}}}}}}},
-                                    object{{"downwardAPI", object{{"items", array{object{{"path", "namespace"},
-                                                                                         {"fieldRef", object{{"apiVersion", "v1"}, {"fieldPath", "metadata.namespace"}}}}}}}}}}}}}};
+  return {
+      {"name", name},
+      {"projected",
+       object{{"defaultMode", 420},
+              {"sources", array{object{{"serviceAccountToken", object{{"expirationSeconds", 3607}, {"path", "token"}}}},
+                                object{{"configMap", object{{"name", "kube-root-ca.crt"},
+                                                            {"items", array{object{{"key", "ca.crt"}, {"path", "ca.crt"}}}}}}},
+                                object{{"downwardAPI",
+                                        object{{"items", array{object{{"path", "namespace"},
+                                                                      {"fieldRef", object{{"apiVersion", "v1"},
+                                                                                          {"fieldPath", "metadata.namespace"}}}}}}}}}}}}}};
 }
 
 bool mounts_token(const value& container) {
@@ -50,12 +54,14 @@ class ServiceAccountAdmission final : public AdmissionPlugin {
     spec["serviceAccount"] = name;
     datastore::RecordPtr record = a.attempt.store.get(object_key("", "serviceaccounts", a.attempt.ns, name));
     if (!record)
-      co_return base::forbidden("pods", a.attempt.name,
-                                fmt::format("error looking up service account {}/{}: serviceaccount \"{}\" not found", a.attempt.ns, name, name));
+      co_return base::forbidden(
+          "pods", a.attempt.name,
+          fmt::format("error looking up service account {}/{}: serviceaccount \"{}\" not found", a.attempt.ns, name, name));
     CO_TRY(value account, base::parse_json(*record->value, 256));
     const value* pulls = spec.if_contains("imagePullSecrets");
     if (!pulls || !pulls->is_array() || pulls->get_array().empty())
-      if (const array* theirs = base::find_array(account, "imagePullSecrets"); theirs && !theirs->empty()) spec["imagePullSecrets"] = *theirs;
+      if (const array* theirs = base::find_array(account, "imagePullSecrets"); theirs && !theirs->empty())
+        spec["imagePullSecrets"] = *theirs;
     CO_CHECK_OK(check_secrets(a, account));
     bool mount = base::get_bool(account, "automountServiceAccountToken", true);
     if (const value* own = spec.if_contains("automountServiceAccountToken"); own && own->is_bool()) mount = own->get_bool();
@@ -96,7 +102,8 @@ class ServiceAccountAdmission final : public AdmissionPlugin {
     CHECK_OK(each(*a.object, "spec.volumes", [&](const value& v) -> Result<> {
       std::string_view name = base::get_string(v, "secret.secretName");
       if (name.empty() || lists("secrets", name)) return {};
-      return refuse(fmt::format("volume with secret.secretName=\"{}\" is not allowed because service account {} does not reference that secret", name, who));
+      return refuse(fmt::format(
+          "volume with secret.secretName=\"{}\" is not allowed because service account {} does not reference that secret", name, who));
     }));
     for (const char* list : {"spec.initContainers", "spec.containers"}) {
       const std::string kind = std::string_view(list) == "spec.containers" ? "container" : "init container";
@@ -104,8 +111,10 @@ class ServiceAccountAdmission final : public AdmissionPlugin {
         return each(c, "env", [&](const value& e) -> Result<> {
           std::string_view name = base::get_string(e, "valueFrom.secretKeyRef.name");
           if (name.empty() || lists("secrets", name)) return {};
-          return refuse(fmt::format("{} {} with envVar {} referencing secret.secretName=\"{}\" is not allowed because service account {} does not reference that secret", kind,
-                                    base::get_string(c, "name"), base::get_string(e, "name"), name, who));
+          return refuse(
+              fmt::format("{} {} with envVar {} referencing secret.secretName=\"{}\" is not allowed because service account {} does not "
+                          "reference that secret",
+                          kind, base::get_string(c, "name"), base::get_string(e, "name"), name, who));
         });
       }));
     }
@@ -114,7 +123,9 @@ class ServiceAccountAdmission final : public AdmissionPlugin {
       std::string_view name = base::get_string(s, "name");
       size_t at = i++;
       if (lists("imagePullSecrets", name)) return {};
-      return refuse(fmt::format("imagePullSecrets[{}].name=\"{}\" is not allowed because service account {} does not reference that imagePullSecret", at, name, who));
+      return refuse(
+          fmt::format("imagePullSecrets[{}].name=\"{}\" is not allowed because service account {} does not reference that imagePullSecret",
+                      at, name, who));
     });
   }
 

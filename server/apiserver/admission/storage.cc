@@ -18,7 +18,8 @@ class StorageProtection final : public AdmissionPlugin {
     return a.operation == Operation::create && (is_resource(a, "", "persistentvolumeclaims") || is_resource(a, "", "persistentvolumes"));
   }
   base::Task<Result<>> mutate(Admit a) override {
-    set_finalizer(metadata_of(a.object->as_object()), a.attempt.resource.namespaced ? "kubernetes.io/pvc-protection" : "kubernetes.io/pv-protection", true);
+    set_finalizer(metadata_of(a.object->as_object()),
+                  a.attempt.resource.namespaced ? "kubernetes.io/pvc-protection" : "kubernetes.io/pv-protection", true);
     co_return Result<>{};
   }
 };

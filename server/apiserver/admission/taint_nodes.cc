@@ -16,7 +16,8 @@ class TaintNodes final : public AdmissionPlugin {
     value& taints = base::make_object(*a.object, "spec")["taints"];
     if (!taints.is_array()) taints.emplace_array();
     for (const value& t : taints.get_array())
-      if (base::get_string(t, "key") == "node.kubernetes.io/not-ready" && base::get_string(t, "effect") == "NoSchedule") co_return Result<>{};
+      if (base::get_string(t, "key") == "node.kubernetes.io/not-ready" && base::get_string(t, "effect") == "NoSchedule")
+        co_return Result<>{};
     taints.get_array().push_back(object{{"key", "node.kubernetes.io/not-ready"}, {"effect", "NoSchedule"}});
     co_return Result<>{};
   }

@@ -53,7 +53,8 @@ void fractions(const Admit& a, const std::string& at, const value& resources) {
       std::string_view text = amounts ? text_of(*amounts, name) : std::string_view();
       if (text.empty()) continue;
       api::Quantity q = api::Quantity::of(text);
-      if (q != api::Quantity::of_value(q.value())) warn(a, fmt::format("{}.{}[{}]: fractional byte value \"{}\" is invalid, must be an integer", at, list, name, text));
+      if (q != api::Quantity::of_value(q.value()))
+        warn(a, fmt::format("{}.{}[{}]: fractional byte value \"{}\" is invalid, must be an integer", at, list, name, text));
     }
 }
 
@@ -114,7 +115,8 @@ void pod(const Admit& a, const value& p, const std::string& before) {
   each(*spec, "imagePullSecrets", [&](const value& s, size_t i) {
     std::string_view name = base::get_string(s, "name");
     if (name.empty()) warn(a, fmt::format("{}.imagePullSecrets[{}].name: invalid empty name \"\"", spec_path, i));
-    else if (std::find(pulls.begin(), pulls.end(), name) != pulls.end()) warn(a, fmt::format("{}.imagePullSecrets[{}].name: duplicate name \"{}\"", spec_path, i, name));
+    else if (std::find(pulls.begin(), pulls.end(), name) != pulls.end())
+      warn(a, fmt::format("{}.imagePullSecrets[{}].name: duplicate name \"{}\"", spec_path, i, name));
     pulls.push_back(name);
   });
   for (const char* list : {"initContainers", "containers", "ephemeralContainers"})
@@ -130,8 +132,10 @@ void pod(const Admit& a, const value& p, const std::string& before) {
 void service(const Admit& a, const value& o) {
   if (base::get_string(o, "spec.clusterIP") == "None") {
     if (!base::get_string(o, "spec.loadBalancerIP").empty()) warn(a, "spec.loadBalancerIP is ignored for headless services");
-    if (const array* ips = base::find_array(o, "spec.externalIPs"); ips && !ips->empty()) warn(a, "spec.externalIPs is ignored for headless services");
-    if (std::string_view s = base::get_string(o, "spec.sessionAffinity"); !s.empty() && s != "None") warn(a, "spec.SessionAffinity is ignored for headless services");
+    if (const array* ips = base::find_array(o, "spec.externalIPs"); ips && !ips->empty())
+      warn(a, "spec.externalIPs is ignored for headless services");
+    if (std::string_view s = base::get_string(o, "spec.sessionAffinity"); !s.empty() && s != "None")
+      warn(a, "spec.SessionAffinity is ignored for headless services");
   }
   if (base::get_string(o, "spec.type") != "ExternalName" && !base::get_string(o, "spec.externalName").empty())
     warn(a, "spec.externalName is ignored when spec.type is not \"ExternalName\"");
@@ -156,16 +160,23 @@ class Warnings final : public AdmissionPlugin {
       if (p && !(was && *was == *p) && !(was && path->empty())) pod(a, *p, path->empty() ? std::string() : std::string(*path) + ".");
       const bool names_pods = !is_resource(a, "batch", "cronjobs") && !is_resource(a, "", "podtemplates");
       if (!a.before && names_pods && a.attempt.name.find('.') != std::string::npos)
-        warn(a, "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]");
+        warn(a,
+             "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: "
+             "[must not contain dots]");
     } else if (is_resource(a, "", "services")) {
       service(a, o);
     } else if (is_resource(a, "networking.k8s.io", "ingresses")) {
-      if (annotated("kubernetes.io/ingress.class")) warn(a, "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead");
+      if (annotated("kubernetes.io/ingress.class"))
+        warn(a, "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead");
     } else if (is_resource(a, "", "persistentvolumes") || is_resource(a, "", "persistentvolumeclaims")) {
       if (annotated("volume.beta.kubernetes.io/storage-class"))
-        warn(a, "metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use \"storageClassName\" attribute instead");
+        warn(a,
+             "metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use \"storageClassName\" attribute "
+             "instead");
       if (base::get_string(o, "spec.persistentVolumeReclaimPolicy") == "Recycle")
-        warn(a, "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.");
+        warn(a,
+             "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use "
+             "dynamic provisioning.");
       if (const value* amounts = base::find(o, "spec.resources")) fractions(a, "spec.resources", *amounts);
     }
     co_return Result<>{};

@@ -94,7 +94,8 @@ void Log::run() {
     batch.swap(pending_);
     const bool last = stopping_;
     lock.unlock();
-    if (!batch.empty() && !write(batch)) dropped_.fetch_add(static_cast<uint64_t>(std::count(batch.begin(), batch.end(), '\n')), std::memory_order_relaxed);
+    if (!batch.empty() && !write(batch))
+      dropped_.fetch_add(static_cast<uint64_t>(std::count(batch.begin(), batch.end(), '\n')), std::memory_order_relaxed);
     constexpr size_t keep = 256 * 1024;
     if (batch.capacity() > keep) batch = std::string();
     batch.clear();
@@ -128,8 +129,8 @@ void Log::rotate() {
   ::clock_gettime(CLOCK_REALTIME, &now);
   tm t{};
   ::gmtime_r(&now.tv_sec, &t);
-  std::string to = fmt::format("{}/{}-{:04}-{:02}-{:02}T{:02}-{:02}-{:02}.{:03}{}", name.folder, name.stem, t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour, t.tm_min,
-                               t.tm_sec, now.tv_nsec / 1'000'000, name.extension);
+  std::string to = fmt::format("{}/{}-{:04}-{:02}-{:02}T{:02}-{:02}-{:02}.{:03}{}", name.folder, name.stem, t.tm_year + 1900, t.tm_mon + 1,
+                               t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec, now.tv_nsec / 1'000'000, name.extension);
   if (::rename(options_.path.c_str(), to.c_str()) != 0) {
     base::log::error("audit", "renaming {}: {}", options_.path, std::strerror(errno));
     size_ = 0;  // tried again after as much more
@@ -155,7 +156,8 @@ void Log::prune() const {
   for (size_t i = 0; i < old.size(); ++i) {
     std::string path = name.folder + "/" + old[i];
     struct stat s{};
-    const bool aged = options_.max_age_days > 0 && ::stat(path.c_str(), &s) == 0 && now - s.st_mtime > static_cast<time_t>(options_.max_age_days) * 86400;
+    const bool aged =
+        options_.max_age_days > 0 && ::stat(path.c_str(), &s) == 0 && now - s.st_mtime > static_cast<time_t>(options_.max_age_days) * 86400;
     if (aged || (options_.max_backups > 0 && i >= options_.max_backups)) ::unlink(path.c_str());
   }
 }

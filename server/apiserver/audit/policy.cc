@@ -86,7 +86,8 @@ std::string_view level_name(Level level) { return kLevels[static_cast<size_t>(le
 
 Result<Policy> Policy::parse(std::string_view yaml) {
   TRY(value v, api::parse_yaml(yaml));
-  if (base::get_string(v, "kind") != "Policy" || base::get_string(v, "apiVersion") != "audit.k8s.io/v1") return base::bad_request("kind Policy of audit.k8s.io/v1 is expected");
+  if (base::get_string(v, "kind") != "Policy" || base::get_string(v, "apiVersion") != "audit.k8s.io/v1")
+    return base::bad_request("kind Policy of audit.k8s.io/v1 is expected");
   Policy out;
   TRY(std::vector<std::string> all_stages, texts(v, "omitStages", 0));
   TRY(unsigned omitted, stages(all_stages, "omitStages"));
@@ -98,7 +99,10 @@ Result<Policy> Policy::parse(std::string_view yaml) {
     Rule r;
     std::string_view level = base::get_string(one, "level");
     auto it = std::find(std::begin(kLevels), std::end(kLevels), level);
-    if (it == std::end(kLevels)) return base::bad_request(fmt::format("rules[{}].level: Unsupported value: \"{}\": supported values: \"None\", \"Metadata\", \"Request\", \"RequestResponse\"", i, level));
+    if (it == std::end(kLevels))
+      return base::bad_request(fmt::format(
+          "rules[{}].level: Unsupported value: \"{}\": supported values: \"None\", \"Metadata\", \"Request\", \"RequestResponse\"", i,
+          level));
     r.decision.level = static_cast<Level>(it - std::begin(kLevels));
     TRY(std::vector<std::string> omit, texts(one, "omitStages", i));
     TRY(r.decision.omitted, stages(omit, fmt::format("rules[{}].omitStages", i)));
@@ -110,14 +114,16 @@ Result<Policy> Policy::parse(std::string_view yaml) {
     TRY(r.namespaces, texts(one, "namespaces", i));
     TRY(r.urls, texts(one, "nonResourceURLs", i));
     for (const std::string& url : r.urls)
-      if (url != "*" && !url.starts_with('/')) return base::bad_request(fmt::format("rules[{}].nonResourceURLs: \"{}\" does not begin with \"/\"", i, url));
+      if (url != "*" && !url.starts_with('/'))
+        return base::bad_request(fmt::format("rules[{}].nonResourceURLs: \"{}\" does not begin with \"/\"", i, url));
     if (const array* resources = base::find_array(one, "resources")) {
       for (const value& g : *resources) {
         GroupResources group;
         group.group = base::get_string(g, "group");
         TRY(group.resources, texts(g, "resources", i));
         TRY(group.names, texts(g, "resourceNames", i));
-        if (!group.names.empty() && group.resources.empty()) return base::bad_request(fmt::format("rules[{}].resources: resourceNames need resources", i));
+        if (!group.names.empty() && group.resources.empty())
+          return base::bad_request(fmt::format("rules[{}].resources: resourceNames need resources", i));
         r.resources.push_back(std::move(group));
       }
     }
@@ -136,7 +142,8 @@ const Policy& Policy::standard() {
 bool Policy::matches(const Rule& r, const Subject& s) {
   if (!r.verbs.empty() && !has(r.verbs, s.verb)) return false;
   if (!r.users.empty() && !has(r.users, s.user.name)) return false;
-  if (!r.groups.empty() && std::none_of(r.groups.begin(), r.groups.end(), [&](const std::string& g) { return s.user.in_group(g); })) return false;
+  if (!r.groups.empty() && std::none_of(r.groups.begin(), r.groups.end(), [&](const std::string& g) { return s.user.in_group(g); }))
+    return false;
   if (!r.namespaces.empty() || !r.resources.empty()) {
     if (!s.is_resource || (!r.namespaces.empty() && !has(r.namespaces, s.ns))) return false;
     if (r.resources.empty()) return true;

@@ -85,8 +85,8 @@ std::string denial(const UserInfo& user, const Access& a, std::string_view reaso
   std::string full = a.subresource.empty() ? a.resource : a.resource + "/" + a.subresource;
   std::string subject = a.name.empty() ? resource : fmt::format("{} \"{}\"", resource, a.name);
   std::string where = a.ns.empty() ? " at the cluster scope" : fmt::format(" in the namespace \"{}\"", a.ns);
-  return fmt::format("{} is forbidden: User \"{}\" cannot {} resource \"{}\" in API group \"{}\"{}{}", subject, user.name, a.verb, full, a.group, where,
-                     tail);
+  return fmt::format("{} is forbidden: User \"{}\" cannot {} resource \"{}\" in API group \"{}\"{}{}", subject, user.name, a.verb, full,
+                     a.group, where, tail);
 }
 
 }  // namespace server

@@ -21,7 +21,8 @@ using UserPtr = std::shared_ptr<const UserInfo>;
 class Authenticator {
  public:
   // provider: null where there is none.
-  Authenticator(const ServiceAccountTokens& tokens, const datastore::Store& store, const OidcProvider* provider) : tokens_(tokens), store_(store), provider_(provider) {}
+  Authenticator(const ServiceAccountTokens& tokens, const datastore::Store& store, const OidcProvider* provider)
+      : tokens_(tokens), store_(store), provider_(provider) {}
   // 401 for credentials that do not hold; system:anonymous without any. What this process can tell by itself.
   Result<UserPtr> identify(base::http::Request& request) const;
   // After a 401: asks the provider of identities, where there is one and the token is its own.

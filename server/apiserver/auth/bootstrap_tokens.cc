@@ -38,7 +38,9 @@ bool secret_expired(const base::json::value& secret) {
   return !t || *t <= base::WallClock::now();
 }
 
-bool is_bootstrap_token(std::string_view token) { return token.size() == 23 && token[6] == '.' && of_alphabet(token.substr(0, 6)) && of_alphabet(token.substr(7)); }
+bool is_bootstrap_token(std::string_view token) {
+  return token.size() == 23 && token[6] == '.' && of_alphabet(token.substr(0, 6)) && of_alphabet(token.substr(7));
+}
 
 base::Result<UserInfo> bootstrap_user(const datastore::Store& store, std::string_view token) {
   auto refused = [] { return base::unauthorized("invalid bearer token"); };
@@ -46,7 +48,8 @@ base::Result<UserInfo> bootstrap_user(const datastore::Store& store, std::string
   datastore::RecordPtr record = store.get(object_key("", "secrets", "kube-system", "bootstrap-token-" + id));
   if (!record) return refused();
   TRY(base::json::value secret, base::parse_json(*record->value, 256));
-  if (base::get_string(secret, "type") != "bootstrap.kubernetes.io/token" || base::find(secret, "metadata.deletionTimestamp")) return refused();
+  if (base::get_string(secret, "type") != "bootstrap.kubernetes.io/token" || base::find(secret, "metadata.deletionTimestamp"))
+    return refused();
   std::string wanted = secret_entry(secret, "token-secret");
   if (wanted.empty() || !base::equal_constant_time(wanted, token.substr(7)) || secret_entry(secret, "token-id") != id) return refused();
   if (secret_expired(secret) || secret_entry(secret, "usage-bootstrap-authentication") != "true") return refused();

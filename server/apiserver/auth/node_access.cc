@@ -64,13 +64,17 @@ bool refers(const value& pod, std::string_view resource, std::string_view name) 
       if (secret && base::get_string(v, "secret.secretName") == name) return true;
       if (config && base::get_string(v, "configMap.name") == name) return true;
       if (claim && base::get_string(v, "persistentVolumeClaim.claimName") == name) return true;
-      if (claim && base::find(v, "ephemeral") && fmt::format("{}-{}", base::get_string(pod, "metadata.name"), base::get_string(v, "name")) == name) return true;
+      if (claim && base::find(v, "ephemeral") &&
+          fmt::format("{}-{}", base::get_string(pod, "metadata.name"), base::get_string(v, "name")) == name)
+        return true;
       if (secret)
-        for (const char* driver : {"csi.nodePublishSecretRef.name", "iscsi.secretRef.name", "cephfs.secretRef.name", "flexVolume.secretRef.name"})
+        for (const char* driver :
+             {"csi.nodePublishSecretRef.name", "iscsi.secretRef.name", "cephfs.secretRef.name", "flexVolume.secretRef.name"})
           if (base::get_string(v, driver) == name) return true;
       if (const base::json::array* sources = base::find_array(v, "projected.sources"))
         for (const value& s : *sources)
-          if ((secret && base::get_string(s, "secret.name") == name) || (config && base::get_string(s, "configMap.name") == name)) return true;
+          if ((secret && base::get_string(s, "secret.name") == name) || (config && base::get_string(s, "configMap.name") == name))
+            return true;
     }
   if (!secret && !config) return false;
   return each_container([&](const value& c) {
@@ -113,12 +117,14 @@ bool volume_refers(const datastore::Store& store, const value& pod, const std::s
     auto record = store.get(object_key("", "persistentvolumes", {}, volume_of_claim(store, ns, claim)));
     auto volume = record ? base::parse_json(*record->value, 256) : base::Result<value>(value());
     if (!volume) continue;
-    for (const char* path : {"csi.nodePublishSecretRef", "csi.nodeStageSecretRef", "csi.nodeExpandSecretRef", "iscsi.secretRef", "cephfs.secretRef", "rbd.secretRef", "flexVolume.secretRef",
-                             "scaleIO.secretRef", "storageos.secretRef"}) {
+    for (const char* path : {"csi.nodePublishSecretRef", "csi.nodeStageSecretRef", "csi.nodeExpandSecretRef", "iscsi.secretRef",
+                             "cephfs.secretRef", "rbd.secretRef", "flexVolume.secretRef", "scaleIO.secretRef", "storageos.secretRef"}) {
       const value* reference = base::find(*volume, fmt::format("spec.{}", path));
       if (reference && base::get_string(*reference, "name") == secret && base::get_string(*reference, "namespace", ns) == ns) return true;
     }
-    if (base::get_string(*volume, "spec.azureFile.secretName") == secret && base::get_string(*volume, "spec.azureFile.secretNamespace", ns) == ns) return true;
+    if (base::get_string(*volume, "spec.azureFile.secretName") == secret &&
+        base::get_string(*volume, "spec.azureFile.secretNamespace", ns) == ns)
+      return true;
   }
   return false;
 }
@@ -151,7 +157,8 @@ base::Task<Decision> node_access(const datastore::Store& store, std::string node
   const std::string name = a.name.empty() ? a.selected_name : a.name;
   Decision no{false, fmt::format("no relationship found between node '{}' and this object", node)};
   if (a.group.empty() && (a.resource == "secrets" || a.resource == "configmaps" || a.resource == "persistentvolumeclaims")) {
-    const bool grown = a.resource == "persistentvolumeclaims" && a.subresource == "status" && (a.verb == "get" || a.verb == "update" || a.verb == "patch");
+    const bool grown =
+        a.resource == "persistentvolumeclaims" && a.subresource == "status" && (a.verb == "get" || a.verb == "update" || a.verb == "patch");
     if (!grown && (!reading || !a.subresource.empty())) co_return Decision{false, "can only read resources of this type"};
     if (name.empty()) co_return Decision{false, "can only read one named resource of this type at a time"};
     std::string resource = a.resource;
@@ -180,14 +187,16 @@ base::Task<Decision> node_access(const datastore::Store& store, std::string node
   }
   if (a.group.empty() && a.resource == "serviceaccounts") {
     if (!(a.subresource == "token" && a.verb == "create") && !(a.subresource.empty() && a.verb == "get")) co_return no;
-    bool found = co_await any_pod(store, a.ns, node, [&](const value& pod) { return base::get_string(pod, "spec.serviceAccountName") == name; });
+    bool found =
+        co_await any_pod(store, a.ns, node, [&](const value& pod) { return base::get_string(pod, "spec.serviceAccountName") == name; });
     co_return found ? Decision{true, "used by a pod of the node"} : no;
   }
   if (a.group == "resource.k8s.io" && a.resource == "resourceclaims" && a.subresource.empty() && a.verb == "get") {
     bool found = co_await any_pod(store, a.ns, node, [&](const value& pod) { return refers(pod, "resourceclaims", name); });
     co_return found ? Decision{true, "used by a pod of the node"} : no;
   }
-  if (a.group == "storage.k8s.io" && a.resource == "csinodes" && a.subresource.empty() && a.verb != "list" && a.verb != "watch" && a.verb != "deletecollection") {
+  if (a.group == "storage.k8s.io" && a.resource == "csinodes" && a.subresource.empty() && a.verb != "list" && a.verb != "watch" &&
+      a.verb != "deletecollection") {
     if (a.verb == "create" || name == node) co_return Decision{true, "its own CSINode"};
     co_return Decision{false, "can only access CSINode with the same name as the requesting node"};
   }

@@ -57,12 +57,14 @@ Result<std::vector<std::string>> texts_claim(const value& claims, std::string_vi
 Result<UserInfo> oidc_user(const OidcOptions& o, const value& claims, int64_t now) {
   if (text_claim(claims, "iss") != o.issuer_url) return base::unauthorized("oidc: token of another issuer");
   TRY(std::vector<std::string> audiences, texts_claim(claims, "aud"));
-  if (std::find(audiences.begin(), audiences.end(), o.client_id) == audiences.end()) return base::unauthorized("oidc: token for another audience");
+  if (std::find(audiences.begin(), audiences.end(), o.client_id) == audiences.end())
+    return base::unauthorized("oidc: token for another audience");
   if (number_claim(claims, "exp", 0) <= now) return base::unauthorized("oidc: token is expired");
   if (number_claim(claims, "nbf", 0) > now + leeway) return base::unauthorized("oidc: token is not valid yet");
   for (const std::string& required : o.required_claims) {
     size_t equals = required.find('=');
-    if (text_claim(claims, required.substr(0, equals)) != required.substr(equals + 1)) return base::unauthorized(fmt::format("oidc: required claim {} is absent or differs", required.substr(0, equals)));
+    if (text_claim(claims, required.substr(0, equals)) != required.substr(equals + 1))
+      return base::unauthorized(fmt::format("oidc: required claim {} is absent or differs", required.substr(0, equals)));
   }
   UserInfo out;
   std::string_view name = text_claim(claims, o.username_claim);
@@ -76,7 +78,8 @@ Result<UserInfo> oidc_user(const OidcOptions& o, const value& claims, int64_t no
     TRY(std::vector<std::string> groups, texts_claim(claims, o.groups_claim));
     for (const std::string& g : groups) out.groups.push_back(o.groups_prefix + g);
   }
-  if (std::string_view id = text_claim(claims, "jti"); !id.empty()) out.extra["authentication.kubernetes.io/credential-id"] = {fmt::format("JTI={}", id)};
+  if (std::string_view id = text_claim(claims, "jti"); !id.empty())
+    out.extra["authentication.kubernetes.io/credential-id"] = {fmt::format("JTI={}", id)};
   out.groups.push_back("system:authenticated");
   return out;
 }
@@ -85,9 +88,12 @@ Result<std::unique_ptr<OidcProvider>> OidcProvider::make(OidcOptions o) {
   if (!o.issuer_url.starts_with("https://")) return base::bad_request("--oidc-issuer-url: an https:// URL is expected");
   if (o.client_id.empty()) return base::bad_request("--oidc-client-id: it is required with --oidc-issuer-url");
   for (const std::string& a : o.signing_algs)
-    if (!pki::is_jws_algorithm(a)) return base::bad_request(fmt::format("--oidc-signing-algs: \"{}\" is none of RS256, RS384, RS512, ES256, ES384, ES512, PS256, PS384, PS512", a));
+    if (!pki::is_jws_algorithm(a))
+      return base::bad_request(
+          fmt::format("--oidc-signing-algs: \"{}\" is none of RS256, RS384, RS512, ES256, ES384, ES512, PS256, PS384, PS512", a));
   for (const std::string& c : o.required_claims)
-    if (c.find('=') == c.npos || c.starts_with("=")) return base::bad_request(fmt::format("--oidc-required-claim: key=value is expected, not \"{}\"", c));
+    if (c.find('=') == c.npos || c.starts_with("="))
+      return base::bad_request(fmt::format("--oidc-required-claim: key=value is expected, not \"{}\"", c));
   // Names of a provider do not meet those of the cluster unless somebody says they may.
   if (o.username_prefix.empty() && o.username_claim != "email") o.username_prefix = o.issuer_url + "#";
   if (o.username_prefix == "-") o.username_prefix.clear();
@@ -101,7 +107,8 @@ Result<std::unique_ptr<OidcProvider>> OidcProvider::make(OidcOptions o) {
   return std::unique_ptr<OidcProvider>(new OidcProvider(std::move(o), std::move(context)));
 }
 
-OidcProvider::OidcProvider(OidcOptions options, base::http::TlsContextPtr tls) : options_(std::move(options)), client_({.tls = std::move(tls)}) {}
+OidcProvider::OidcProvider(OidcOptions options, base::http::TlsContextPtr tls)
+    : options_(std::move(options)), client_({.tls = std::move(tls)}) {}
 
 std::shared_ptr<const JwtKeys> OidcProvider::keys() const {
   std::scoped_lock lock(mutex_);
@@ -126,7 +133,8 @@ Task<Result<JwtKeys>> OidcProvider::fetch() const {
   while (root.ends_with('/')) root.pop_back();
   CO_TRY(value about, co_await document(root + "/.well-known/openid-configuration"));
   if (base::get_string(about, "issuer") != options_.issuer_url)
-    co_return base::bad_request(fmt::format("the provider calls itself \"{}\", not \"{}\"", base::get_string(about, "issuer"), options_.issuer_url));
+    co_return base::bad_request(
+        fmt::format("the provider calls itself \"{}\", not \"{}\"", base::get_string(about, "issuer"), options_.issuer_url));
   CO_TRY(value set, co_await document(std::string(base::get_string(about, "jwks_uri"))));
   std::vector<pki::JwsKey> keys;
   if (const array* list = base::find_array(set, "keys"))
@@ -171,7 +179,8 @@ Task<Result<UserInfo>> OidcProvider::verify(Jwt token) const {
     now = keys();
   }
   if (!known(now) || !now->verify(token)) co_return base::unauthorized("oidc: the signature cannot be verified");
-  co_return oidc_user(options_, token.claims, std::chrono::duration_cast<std::chrono::seconds>(base::WallClock::now().time_since_epoch()).count());
+  co_return oidc_user(options_, token.claims,
+                      std::chrono::duration_cast<std::chrono::seconds>(base::WallClock::now().time_since_epoch()).count());
 }
 
 }  // namespace server

@@ -52,7 +52,8 @@ std::vector<PolicyRule> Rbac::parse_rules(const base::json::array* rules) {
   std::vector<PolicyRule> out;
   if (!rules) return out;
   for (const base::json::value& r : *rules)
-    out.push_back({strings(r, "verbs"), strings(r, "apiGroups"), strings(r, "resources"), strings(r, "resourceNames"), strings(r, "nonResourceURLs")});
+    out.push_back({strings(r, "verbs"), strings(r, "apiGroups"), strings(r, "resources"), strings(r, "resourceNames"),
+                   strings(r, "nonResourceURLs")});
   return out;
 }
 
@@ -181,7 +182,9 @@ void Rbac::each_grant(const UserInfo& user, const std::string& ns, F f) const {
     if (!visit("G:" + g)) return;
 }
 
-std::string Rbac::problem(const Grant& g) { return fmt::format("{}.{} \"{}\" not found", g.of_cluster ? "clusterrole" : "role", group, g.role); }
+std::string Rbac::problem(const Grant& g) {
+  return fmt::format("{}.{} \"{}\" not found", g.of_cluster ? "clusterrole" : "role", group, g.role);
+}
 
 Decision Rbac::authorize(const UserInfo& user, const Access& access) const {
   Decision out;

@@ -47,7 +47,9 @@ UserInfo account_user(std::string_view ns, std::string_view name, std::string_vi
   return out;
 }
 
-bool contains(const std::vector<std::string>& list, std::string_view wanted) { return std::find(list.begin(), list.end(), wanted) != list.end(); }
+bool contains(const std::vector<std::string>& list, std::string_view wanted) {
+  return std::find(list.begin(), list.end(), wanted) != list.end();
+}
 
 }  // namespace
 
@@ -98,7 +100,8 @@ Result<ServiceAccountTokens::Issued> ServiceAccountTokens::issue(const TokenGran
   return out;
 }
 
-Result<std::string> ServiceAccountTokens::issue_for_secret(const std::string& ns, const std::string& account, const std::string& account_uid, const std::string& secret) const {
+Result<std::string> ServiceAccountTokens::issue_for_secret(const std::string& ns, const std::string& account,
+                                                           const std::string& account_uid, const std::string& secret) const {
   return keys()->sign(object{{"iss", kept_issuer},
                              {"kubernetes.io/serviceaccount/namespace", ns},
                              {"kubernetes.io/serviceaccount/secret.name", secret},
@@ -107,7 +110,9 @@ Result<std::string> ServiceAccountTokens::issue_for_secret(const std::string& ns
                              {"sub", fmt::format("system:serviceaccount:{}:{}", ns, account)}});
 }
 
-bool ServiceAccountTokens::ours(const Jwt& token) const { return token.issuer() == kept_issuer || contains(options_.issuers, token.issuer()); }
+bool ServiceAccountTokens::ours(const Jwt& token) const {
+  return token.issuer() == kept_issuer || contains(options_.issuers, token.issuer());
+}
 
 Result<ServiceAccountTokens::ClaimsPtr> ServiceAccountTokens::claims_of(const std::string& token) const {
   std::string digest = base::sha256(token);
@@ -173,18 +178,22 @@ Result<VerifiedToken> ServiceAccountTokens::verify_bound(const value& claims, co
   auto tell = [&](std::string_view kind, const object* ref) {
     if (!ref) return;
     out.user.extra[fmt::format("authentication.kubernetes.io/{}-name", kind)] = {std::string(text(*ref, "name"))};
-    if (std::string_view uid = text(*ref, "uid"); !uid.empty()) out.user.extra[fmt::format("authentication.kubernetes.io/{}-uid", kind)] = {std::string(uid)};
+    if (std::string_view uid = text(*ref, "uid"); !uid.empty())
+      out.user.extra[fmt::format("authentication.kubernetes.io/{}-uid", kind)] = {std::string(uid)};
   };
   tell("pod", pod);
   tell("node", node);
-  if (std::string_view id = text(all, "jti"); !id.empty()) out.user.extra["authentication.kubernetes.io/credential-id"] = {fmt::format("JTI={}", id)};
+  if (std::string_view id = text(all, "jti"); !id.empty())
+    out.user.extra["authentication.kubernetes.io/credential-id"] = {fmt::format("JTI={}", id)};
   return out;
 }
 
-Result<VerifiedToken> ServiceAccountTokens::verify_kept(const value& claims, const std::string& token, const std::vector<std::string>& wanted) const {
+Result<VerifiedToken> ServiceAccountTokens::verify_kept(const value& claims, const std::string& token,
+                                                        const std::vector<std::string>& wanted) const {
   const object& all = claims.get_object();
   auto claim = [&](std::string_view name) { return text(all, fmt::format("kubernetes.io/serviceaccount/{}", name)); };
-  std::string_view ns = claim("namespace"), name = claim("service-account.name"), uid = claim("service-account.uid"), secret = claim("secret.name");
+  std::string_view ns = claim("namespace"), name = claim("service-account.name"), uid = claim("service-account.uid"),
+                   secret = claim("secret.name");
   VerifiedToken out;
   // Made without an audience, it is for the API server alone.
   for (const std::string& a : options_.audiences)

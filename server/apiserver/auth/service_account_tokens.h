@@ -52,7 +52,8 @@ class ServiceAccountTokens {
   };
   Result<Issued> issue(const TokenGrant& grant) const;
   // A token without end for a Secret, which must hold it to keep it valid.
-  Result<std::string> issue_for_secret(const std::string& ns, const std::string& account, const std::string& account_uid, const std::string& secret) const;
+  Result<std::string> issue_for_secret(const std::string& ns, const std::string& account, const std::string& account_uid,
+                                       const std::string& secret) const;
 
   // 401 when signature, time, audience or a bound object does not hold. `audiences` empty: the API server's own.
   Result<VerifiedToken> verify(const std::string& token, const std::vector<std::string>& audiences = {}) const;
@@ -68,7 +69,8 @@ class ServiceAccountTokens {
   using ClaimsPtr = std::shared_ptr<const base::json::value>;
   Result<ClaimsPtr> claims_of(const std::string& token) const;
   Result<VerifiedToken> verify_bound(const base::json::value& claims, const std::vector<std::string>& audiences) const;
-  Result<VerifiedToken> verify_kept(const base::json::value& claims, const std::string& token, const std::vector<std::string>& audiences) const;
+  Result<VerifiedToken> verify_kept(const base::json::value& claims, const std::string& token,
+                                    const std::vector<std::string>& audiences) const;
   bool alive(std::string_view resource, std::string_view ns, std::string_view name, std::string_view uid) const;
   std::shared_ptr<const JwtKeys> keys() const;
   const datastore::Store& store_;

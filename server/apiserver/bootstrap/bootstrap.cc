@@ -54,12 +54,15 @@ class Batch {
     replace(*r, key, record, std::move(*live), part, want ? *want : value());
   }
 
-  void replace(const ResourceInfo& r, const std::string& key, const datastore::RecordPtr& record, value live, std::string_view part, value now) {
+  void replace(const ResourceInfo& r, const std::string& key, const datastore::RecordPtr& record, value live, std::string_view part,
+               value now) {
     live.as_object()[part] = std::move(now);
     put(r, key, record, std::move(live));
   }
 
-  void put(const ResourceInfo& r, const std::string& key, const datastore::RecordPtr& record, value now) { writes_.push_back(object_write(r, key, now, record->revision)); }
+  void put(const ResourceInfo& r, const std::string& key, const datastore::RecordPtr& record, value now) {
+    writes_.push_back(object_write(r, key, now, record->revision));
+  }
 
   const ResourceInfo* row(const value& v) const {
     auto [group, version] = api::split_api_version(base::get_string(v, "apiVersion"));
@@ -112,22 +115,29 @@ value service(std::string_view ns, std::string_view name, object labels, std::st
 value address_claim(std::string_view ip, std::string_view ns, std::string_view name) {
   return object{{"apiVersion", "networking.k8s.io/v1"},
                 {"kind", "IPAddress"},
-                {"metadata", object{{"name", ip}, {"labels", object{{"ipaddress.kubernetes.io/ip-family", "IPv4"}, {"ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io"}}}}},
+                {"metadata", object{{"name", ip},
+                                    {"labels", object{{"ipaddress.kubernetes.io/ip-family", "IPv4"},
+                                                      {"ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io"}}}}},
                 {"spec", object{{"parentRef", object{{"resource", "services"}, {"namespace", ns}, {"name", name}}}}}};
 }
 
 void add_own_endpoints(Batch& batch, const std::string& address, uint16_t port) {
   batch.ensure(object{{"apiVersion", "v1"},
                       {"kind", "Endpoints"},
-                      {"metadata", object{{"name", "kubernetes"}, {"namespace", "default"}, {"labels", object{{"endpointslice.kubernetes.io/skip-mirror", "true"}}}}},
-                      {"subsets", array{object{{"addresses", array{object{{"ip", address}}}}, {"ports", array{object{{"name", "https"}, {"port", port}, {"protocol", "TCP"}}}}}}}},
+                      {"metadata", object{{"name", "kubernetes"},
+                                          {"namespace", "default"},
+                                          {"labels", object{{"endpointslice.kubernetes.io/skip-mirror", "true"}}}}},
+                      {"subsets", array{object{{"addresses", array{object{{"ip", address}}}},
+                                               {"ports", array{object{{"name", "https"}, {"port", port}, {"protocol", "TCP"}}}}}}}},
                "subsets");
-  value slice = object{{"apiVersion", "discovery.k8s.io/v1"},
-                       {"kind", "EndpointSlice"},
-                       {"metadata", object{{"name", "kubernetes"}, {"namespace", "default"}, {"labels", object{{"kubernetes.io/service-name", "kubernetes"}}}}},
-                       {"addressType", "IPv4"},
-                       {"endpoints", array{object{{"addresses", array{value(address)}}, {"conditions", object{{"ready", true}}}}}},
-                       {"ports", array{object{{"name", "https"}, {"protocol", "TCP"}, {"port", port}}}}};
+  value slice =
+      object{{"apiVersion", "discovery.k8s.io/v1"},
+             {"kind", "EndpointSlice"},
+             {"metadata",
+              object{{"name", "kubernetes"}, {"namespace", "default"}, {"labels", object{{"kubernetes.io/service-name", "kubernetes"}}}}},
+             {"addressType", "IPv4"},
+             {"endpoints", array{object{{"addresses", array{value(address)}}, {"conditions", object{{"ready", true}}}}}},
+             {"ports", array{object{{"name", "https"}, {"protocol", "TCP"}, {"port", port}}}}};
   batch.ensure(slice, "endpoints");
   if (batch.store().get(object_key("discovery.k8s.io", "endpointslices", "default", "kubernetes"))) batch.ensure(slice, "ports");
 }
@@ -146,20 +156,28 @@ void add_services(Batch& batch, const ApiServerOptions& o, const std::string& ip
   add_own_endpoints(batch, o.advertise_address, port);
   if (o.cluster_dns.empty()) return;
   batch.add(address_claim(o.cluster_dns, "kube-system", "kube-dns"));
-  batch.add(service("kube-system", "kube-dns", object{{"k8s-app", "kube-dns"}, {"kubernetes.io/cluster-service", "true"}, {"kubernetes.io/name", "CoreDNS"}}, o.cluster_dns,
+  batch.add(service("kube-system", "kube-dns",
+                    object{{"k8s-app", "kube-dns"}, {"kubernetes.io/cluster-service", "true"}, {"kubernetes.io/name", "CoreDNS"}},
+                    o.cluster_dns,
                     array{object{{"name", "dns"}, {"protocol", "UDP"}, {"port", 53}, {"targetPort", 53}},
                           object{{"name", "dns-tcp"}, {"protocol", "TCP"}, {"port", 53}, {"targetPort", 53}}}));
 }
 
 void add_classes(Batch& batch) {
-  for (auto [name, number, text] : {std::tuple("system-cluster-critical", 2000000000, "Pods the cluster cannot work without; they may move to another node."),
-                                    std::tuple("system-node-critical", 2000001000, "Pods their node cannot work without.")})
-    batch.add(object{{"apiVersion", "scheduling.k8s.io/v1"}, {"kind", "PriorityClass"}, {"metadata", object{{"name", name}}}, {"value", number}, {"description", text},
+  for (auto [name, number, text] :
+       {std::tuple("system-cluster-critical", 2000000000, "Pods the cluster cannot work without; they may move to another node."),
+        std::tuple("system-node-critical", 2000001000, "Pods their node cannot work without.")})
+    batch.add(object{{"apiVersion", "scheduling.k8s.io/v1"},
+                     {"kind", "PriorityClass"},
+                     {"metadata", object{{"name", name}}},
+                     {"value", number},
+                     {"description", text},
                      {"preemptionPolicy", "PreemptLowerPriority"}});
-  batch.add(object{{"apiVersion", "networking.k8s.io/v1"},
-                   {"kind", "IngressClass"},
-                   {"metadata", object{{"name", "appliance"}, {"annotations", object{{"ingressclass.kubernetes.io/is-default-class", "true"}}}}},
-                   {"spec", object{{"controller", "appliance.dev/ingress"}}}});
+  batch.add(
+      object{{"apiVersion", "networking.k8s.io/v1"},
+             {"kind", "IngressClass"},
+             {"metadata", object{{"name", "appliance"}, {"annotations", object{{"ingressclass.kubernetes.io/is-default-class", "true"}}}}},
+             {"spec", object{{"controller", "appliance.dev/ingress"}}}});
 }
 
 // New ones whole; of those that are there, the specification, while it is ours to keep (annotation autoupdate-spec, docs of API Priority and Fairness).
@@ -182,7 +200,9 @@ void add_flow_objects(Batch& batch) {
 }
 
 void add_config(Batch& batch, const std::string& ca_pem) {
-  batch.ensure(object{{"apiVersion", "v1"}, {"kind", "ConfigMap"}, {"metadata", object{{"name", "extension-apiserver-authentication"}, {"namespace", "kube-system"}}},
+  batch.ensure(object{{"apiVersion", "v1"},
+                      {"kind", "ConfigMap"},
+                      {"metadata", object{{"name", "extension-apiserver-authentication"}, {"namespace", "kube-system"}}},
                       {"data", object{{"client-ca-file", ca_pem}}}},
                "data");
 }

@@ -15,7 +15,8 @@ using base::json::array;
 using base::json::object;
 using base::json::value;
 
-constexpr std::string_view kubelet_client = "kubernetes.io/kube-apiserver-client-kubelet", kubelet_serving = "kubernetes.io/kubelet-serving";
+constexpr std::string_view kubelet_client = "kubernetes.io/kube-apiserver-client-kubelet",
+                           kubelet_serving = "kubernetes.io/kubelet-serving";
 
 bool condition(const value& csr, std::string_view type) {
   if (const array* list = base::find_array(csr, "status.conditions"))
@@ -25,7 +26,8 @@ bool condition(const value& csr, std::string_view type) {
 }
 
 bool node_subject(const pki::Subject& s) {
-  return s.common_name.starts_with("system:node:") && s.common_name.size() > 12 && s.organizations == std::vector<std::string>{"system:nodes"};
+  return s.common_name.starts_with("system:node:") && s.common_name.size() > 12 &&
+         s.organizations == std::vector<std::string>{"system:nodes"};
 }
 
 bool asks_for(const value& csr, std::string_view usage) {
@@ -49,7 +51,8 @@ base::Result<pki::RequestFacts> facts_of(const value& csr) {
 
 // A client certificate of a node, for this node.
 bool is_node_client(const value& csr, const pki::RequestFacts& facts) {
-  return node_subject(facts.subject) && !facts.other_names && facts.dns_names.empty() && facts.ip_addresses.empty() && only_for(csr, "client auth");
+  return node_subject(facts.subject) && !facts.other_names && facts.dns_names.empty() && facts.ip_addresses.empty() &&
+         only_for(csr, "client auth");
 }
 
 // The certificate, or why not.
@@ -62,28 +65,35 @@ base::Result<std::string> make_certificate(const value& csr, const pki::KeyPair&
   if (signer == kubelet_serving) {
     if (!node_subject(facts.subject) || facts.other_names || (facts.dns_names.empty() && facts.ip_addresses.empty()))
       return base::bad_request("a kubelet-serving request must be of system:node:<name> in system:nodes, with DNS names or addresses only");
-    if (!only_for(csr, "server auth")) return base::bad_request("the usages must be \"digital signature\" and \"server auth\", with or without \"key encipherment\"");
-    if (base::get_string(csr, "spec.username") != facts.subject.common_name) return base::bad_request("a node may only ask for a certificate of its own");
+    if (!only_for(csr, "server auth"))
+      return base::bad_request("the usages must be \"digital signature\" and \"server auth\", with or without \"key encipherment\"");
+    if (base::get_string(csr, "spec.username") != facts.subject.common_name)
+      return base::bad_request("a node may only ask for a certificate of its own");
     profile.server = true;
     profile.dns_names = facts.dns_names;
     profile.ip_addresses = facts.ip_addresses;
   } else {
     if (signer == kubelet_client && !is_node_client(csr, facts))
-      return base::bad_request("the subject must be system:node:<name> in system:nodes without other names, the usages \"digital signature\" and \"client auth\", with or without \"key encipherment\"");
+      return base::bad_request(
+          "the subject must be system:node:<name> in system:nodes without other names, the usages \"digital signature\" and \"client "
+          "auth\", with or without \"key encipherment\"");
     if (!asks_for(csr, "client auth")) return base::bad_request("the usages must include \"client auth\"");
     for (const value& u : *base::find_array(csr, "spec.usages"))
       if (u.is_string() && u != "client auth" && u != "digital signature" && u != "key encipherment")
         return base::bad_request("the usages may only be \"client auth\", \"digital signature\" and \"key encipherment\"");
     profile.client = true;
     const auto& groups = facts.subject.organizations;
-    if (std::find(groups.begin(), groups.end(), "system:masters") != groups.end()) return base::bad_request("the group system:masters cannot be asked for");
+    if (std::find(groups.begin(), groups.end(), "system:masters") != groups.end())
+      return base::bad_request("the group system:masters cannot be asked for");
   }
   int64_t seconds = base::get_int(csr, "spec.expirationSeconds", 365 * 24 * 3600);
   profile.validity = std::chrono::seconds(std::clamp<int64_t>(seconds, 600, 365 * 24 * 3600));
   return pki::issue(ca, facts.public_key_pem, profile);
 }
 
-bool ours(std::string_view signer) { return signer == "kubernetes.io/kube-apiserver-client" || signer == kubelet_client || signer == kubelet_serving; }
+bool ours(std::string_view signer) {
+  return signer == "kubernetes.io/kube-apiserver-client" || signer == kubelet_client || signer == kubelet_serving;
+}
 
 UserInfo requester(const value& csr) {
   UserInfo out;
@@ -97,7 +107,8 @@ UserInfo requester(const value& csr) {
 
 object condition_object(std::string_view type, std::string_view reason, std::string_view message) {
   std::string now = base::now_rfc3339();
-  return {{"type", type}, {"status", "True"}, {"reason", reason}, {"message", message}, {"lastUpdateTime", now}, {"lastTransitionTime", now}};
+  return {{"type", type},       {"status", "True"},      {"reason", reason},
+          {"message", message}, {"lastUpdateTime", now}, {"lastTransitionTime", now}};
 }
 
 void add_condition(value& csr, object condition) {
@@ -133,8 +144,9 @@ base::Task<> CertificateSigner::approve(value csr) const {
     ask.subresource = subresource;
     Decision d = co_await authorizer_.decide(user, ask);
     if (!d.allowed) continue;
-    add_condition(csr, condition_object("Approved", "AutoApproved", self ? "Auto approving self kubelet client certificate after SubjectAccessReview."
-                                                                         : "Auto approving kubelet client certificate after SubjectAccessReview."));
+    add_condition(csr, condition_object("Approved", "AutoApproved",
+                                        self ? "Auto approving self kubelet client certificate after SubjectAccessReview."
+                                             : "Auto approving kubelet client certificate after SubjectAccessReview."));
     co_return co_await update(std::move(csr), "approval");
   }
 }
@@ -143,7 +155,8 @@ base::Task<> CertificateSigner::settle(base::Bytes text) const {
   auto csr = base::parse_json(*text, 256);
   if (!csr) co_return;
   std::string_view signer = base::get_string(*csr, "spec.signerName");
-  if (!ours(signer) || condition(*csr, "Denied") || condition(*csr, "Failed") || !base::get_string(*csr, "status.certificate").empty()) co_return;
+  if (!ours(signer) || condition(*csr, "Denied") || condition(*csr, "Failed") || !base::get_string(*csr, "status.certificate").empty())
+    co_return;
   if (!condition(*csr, "Approved")) {
     if (signer == kubelet_client) co_await approve(std::move(*csr));
     co_return;

@@ -66,7 +66,9 @@ std::optional<Reconciled> reconcile_role(const object& wanted, const object& liv
   if (const value* role = wanted.if_contains("roleRef"); role && (!live.contains("roleRef") || *role != live.at("roleRef"))) {
     // What users added stays bound, now to the right role.
     Reconciled out{wanted, true};
-    add_elements(out.object, live, "subjects", [](const array& have, const value& one) { return std::any_of(have.begin(), have.end(), [&](const value& s) { return same_subject(s, one); }); });
+    add_elements(out.object, live, "subjects", [](const array& have, const value& one) {
+      return std::any_of(have.begin(), have.end(), [&](const value& s) { return same_subject(s, one); });
+    });
     return out;
   }
   Reconciled out{live, false};
@@ -74,7 +76,9 @@ std::optional<Reconciled> reconcile_role(const object& wanted, const object& liv
   const object& wanted_meta = metadata_of(wanted);
   bool changed = add_members(metadata_of(now), wanted_meta, "labels");
   changed |= add_members(metadata_of(now), wanted_meta, "annotations");
-  changed |= add_elements(now, wanted, "subjects", [](const array& have, const value& one) { return std::any_of(have.begin(), have.end(), [&](const value& s) { return same_subject(s, one); }); });
+  changed |= add_elements(now, wanted, "subjects", [](const array& have, const value& one) {
+    return std::any_of(have.begin(), have.end(), [&](const value& s) { return same_subject(s, one); });
+  });
   if (const value* gathers = wanted.if_contains("aggregationRule")) {
     // Its rules are those of the roles it selects: the aggregation controller's.
     value& rule = now["aggregationRule"];

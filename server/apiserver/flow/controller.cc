@@ -44,7 +44,9 @@ Task<Result<State>> read(datastore::Store& store) {
 
 bool says(const FlowSchema& s, bool exists) {
   for (const auto& c : s.status.conditions)
-    if (c.type == "Dangling") return c.status == (exists ? "False" : "True") && c.message.find('"' + s.spec.priorityLevelConfiguration.name + '"') != std::string::npos;
+    if (c.type == "Dangling")
+      return c.status == (exists ? "False" : "True") &&
+             c.message.find('"' + s.spec.priorityLevelConfiguration.name + '"') != std::string::npos;
   return false;
 }
 
@@ -57,7 +59,8 @@ Task<> tell(State state, std::shared_ptr<api::Client> client) {
     api::WriteOptions options;
     options.subresource = "status";
     options.field_manager = "api-priority-and-fairness-config-consumer-v1";
-    auto done = co_await client->patch({std::string(kGroup), "v1", "flowschemas"}, {"", s.metadata.name}, api::PatchType::merge, base::to_text(patch), options);
+    auto done = co_await client->patch({std::string(kGroup), "v1", "flowschemas"}, {"", s.metadata.name}, api::PatchType::merge,
+                                       base::to_text(patch), options);
     if (!done && done.error().code != 404) base::log::warn("flow", "status of FlowSchema {}: {}", s.metadata.name, done.error().message);
   }
 }

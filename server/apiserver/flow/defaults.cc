@@ -36,15 +36,18 @@ struct Schema {
 };
 
 constexpr std::string_view everything[] = {"*|*|*|*!"}, every_path[] = {"*|*"};
-constexpr std::string_view masters[] = {"G:system:masters"}, everybody[] = {"G:system:unauthenticated", "G:system:authenticated"}, nodes[] = {"G:system:nodes"};
+constexpr std::string_view masters[] = {"G:system:masters"}, everybody[] = {"G:system:unauthenticated", "G:system:authenticated"},
+                           nodes[] = {"G:system:nodes"};
 constexpr std::string_view probe_paths[] = {"get|/healthz,/readyz,/livez"};
 constexpr std::string_view node_status[] = {"*||nodes,nodes/status|*!", "*|coordination.k8s.io|leases|*"};
 constexpr std::string_view leaders[] = {"U:system:kube-controller-manager", "U:system:kube-scheduler", "S:kube-system/*"};
-constexpr std::string_view system_leases[] = {"get,create,update|coordination.k8s.io|leases|kube-system"}, leases[] = {"get,create,update|coordination.k8s.io|leases|*"};
-constexpr std::string_view endpoint_controllers[] = {"U:system:kube-controller-manager", "S:kube-system/endpoint-controller", "S:kube-system/endpointslicemirroring-controller"};
+constexpr std::string_view system_leases[] = {"get,create,update|coordination.k8s.io|leases|kube-system"},
+                           leases[] = {"get,create,update|coordination.k8s.io|leases|*"};
+constexpr std::string_view endpoint_controllers[] = {"U:system:kube-controller-manager", "S:kube-system/endpoint-controller",
+                                                     "S:kube-system/endpointslicemirroring-controller"};
 constexpr std::string_view endpoints[] = {"get,create,update||endpoints|*"};
-constexpr std::string_view controller_manager[] = {"U:system:kube-controller-manager"}, scheduler[] = {"U:system:kube-scheduler"}, system_accounts[] = {"S:kube-system/*"},
-                           accounts[] = {"G:system:serviceaccounts"};
+constexpr std::string_view controller_manager[] = {"U:system:kube-controller-manager"}, scheduler[] = {"U:system:kube-scheduler"},
+                           system_accounts[] = {"S:kube-system/*"}, accounts[] = {"G:system:serviceaccounts"};
 
 constexpr Schema kSchemas[] = {
     {"exempt", "exempt", 1, "", masters, everything, every_path, true},
@@ -84,7 +87,8 @@ object subject(std::string_view text) {
   if (text[0] == 'G') return object{{"kind", "Group"}, {"group", object{{"name", name}}}};
   if (text[0] == 'U') return object{{"kind", "User"}, {"user", object{{"name", name}}}};
   size_t slash = name.find('/');
-  return object{{"kind", "ServiceAccount"}, {"serviceAccount", object{{"namespace", name.substr(0, slash)}, {"name", name.substr(slash + 1)}}}};
+  return object{{"kind", "ServiceAccount"},
+                {"serviceAccount", object{{"namespace", name.substr(0, slash)}, {"name", name.substr(slash + 1)}}}};
 }
 
 object resource_rule(std::string_view text) {
@@ -109,8 +113,11 @@ object whole(std::string_view kind, std::string_view name, object spec) {
 object level(const Level& l) {
   object response{{"type", l.queues ? "Queue" : "Reject"}};
   if (l.queues) response["queuing"] = object{{"queues", l.queues}, {"handSize", l.hand}, {"queueLengthLimit", 50}};
-  return whole("PriorityLevelConfiguration", l.name,
-               object{{"type", "Limited"}, {"limited", object{{"nominalConcurrencyShares", l.shares}, {"lendablePercent", l.lendable}, {"limitResponse", std::move(response)}}}});
+  return whole(
+      "PriorityLevelConfiguration", l.name,
+      object{{"type", "Limited"},
+             {"limited",
+              object{{"nominalConcurrencyShares", l.shares}, {"lendablePercent", l.lendable}, {"limitResponse", std::move(response)}}}});
 }
 
 object schema(const Schema& s, std::string_view now) {
@@ -137,12 +144,15 @@ object schema(const Schema& s, std::string_view now) {
 }  // namespace
 
 object dangling_condition(std::string_view level, bool exists, std::string_view since) {
-  return object{{"type", "Dangling"},
-                {"status", exists ? "False" : "True"},
-                {"lastTransitionTime", since},
-                {"reason", exists ? "Found" : "NotFound"},
-                {"message", exists ? fmt::format("This FlowSchema references the PriorityLevelConfiguration object named \"{}\" and it exists", level)
-                                   : fmt::format("This FlowSchema references the PriorityLevelConfiguration object named \"{}\" but there is no such object", level)}};
+  return object{
+      {"type", "Dangling"},
+      {"status", exists ? "False" : "True"},
+      {"lastTransitionTime", since},
+      {"reason", exists ? "Found" : "NotFound"},
+      {"message",
+       exists ? fmt::format("This FlowSchema references the PriorityLevelConfiguration object named \"{}\" and it exists", level)
+              : fmt::format("This FlowSchema references the PriorityLevelConfiguration object named \"{}\" but there is no such object",
+                            level)}};
 }
 
 std::vector<DefaultObject> default_objects() {

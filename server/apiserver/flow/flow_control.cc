@@ -58,7 +58,9 @@ void read_level(Level& l, const PriorityLevelConfiguration& o) {
   if (!limited.limitResponse || limited.limitResponse->type != "Queue") return;
   l.queuing = true;
   const auto* q = limited.limitResponse->queuing.get();
-  auto setting = [](std::optional<int32_t> given, unsigned otherwise) { return given && *given > 0 ? static_cast<unsigned>(*given) : otherwise; };
+  auto setting = [](std::optional<int32_t> given, unsigned otherwise) {
+    return given && *given > 0 ? static_cast<unsigned>(*given) : otherwise;
+  };
   unsigned count = q ? setting(q->queues, 64) : 64;
   constexpr unsigned most_queues = 10'000;
   count = std::min(count, most_queues);
@@ -84,7 +86,8 @@ void share_seats(std::vector<std::shared_ptr<Level>>& levels, unsigned total) {
   }
   for (auto& l : levels) {
     l->most = pool;
-    if (l->borrowing_percent >= 0) l->most = std::min(pool, l->nominal + static_cast<unsigned>(std::lround(l->nominal * l->borrowing_percent / 100.0)));
+    if (l->borrowing_percent >= 0)
+      l->most = std::min(pool, l->nominal + static_cast<unsigned>(std::lround(l->nominal * l->borrowing_percent / 100.0)));
   }
 }
 
@@ -146,7 +149,8 @@ void FlowControl::configure(std::vector<FlowSchema> schemas, std::vector<Priorit
     share_seats(next->levels, total_);
     for (auto& o : schemas) {
       auto end = next->levels.begin() + static_cast<ptrdiff_t>(live);
-      auto l = std::find_if(next->levels.begin(), end, [&](const auto& one) { return one->name == o.spec.priorityLevelConfiguration.name; });
+      auto l =
+          std::find_if(next->levels.begin(), end, [&](const auto& one) { return one->name == o.spec.priorityLevelConfiguration.name; });
       if (l == end) continue;
       Schema s;
       s.by = distinguisher_of(o);

@@ -12,7 +12,9 @@ void head(std::string& out, std::string_view name, std::string_view type, std::s
   fmt::format_to(std::back_inserter(out), "# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
 }
 
-std::string labels_of(const Schema& s) { return fmt::format("flow_schema=\"{}\",priority_level=\"{}\"", s.object.metadata.name, s.level->name); }
+std::string labels_of(const Schema& s) {
+  return fmt::format("flow_schema=\"{}\",priority_level=\"{}\"", s.object.metadata.name, s.level->name);
+}
 
 void histogram(std::string& out, std::string_view name, const std::string& labels, const Durations& d) {
   uint64_t sum = 0;
@@ -21,8 +23,8 @@ void histogram(std::string& out, std::string_view name, const std::string& label
     std::string bound = i < std::size(kWaitBounds) ? fmt::format("{}", kWaitBounds[i]) : "+Inf";
     fmt::format_to(std::back_inserter(out), "{}_bucket{{{},le=\"{}\"}} {}\n", name, labels, bound, sum);
   }
-  fmt::format_to(std::back_inserter(out), "{}_sum{{{}}} {}\n{}_count{{{}}} {}\n", name, labels, static_cast<double>(d.microseconds.load(std::memory_order_relaxed)) / 1e6, name,
-                 labels, sum);
+  fmt::format_to(std::back_inserter(out), "{}_sum{{{}}} {}\n{}_count{{{}}} {}\n", name, labels,
+                 static_cast<double>(d.microseconds.load(std::memory_order_relaxed)) / 1e6, name, labels, sum);
 }
 
 }  // namespace
@@ -64,19 +66,22 @@ void FlowControl::write_metrics(std::string& out) const {
   gauge("apiserver_flowcontrol_current_inqueue_requests", "Requests that wait.", &Seats::waiting, true);
   head(out, "apiserver_flowcontrol_dispatched_requests_total", "counter", "Requests that were let run.");
   for (const Schema& s : config->schemas)
-    fmt::format_to(std::back_inserter(out), "apiserver_flowcontrol_dispatched_requests_total{{{}}} {}\n", labels_of(s), s.counters->dispatched.load(std::memory_order_relaxed));
+    fmt::format_to(std::back_inserter(out), "apiserver_flowcontrol_dispatched_requests_total{{{}}} {}\n", labels_of(s),
+                   s.counters->dispatched.load(std::memory_order_relaxed));
   head(out, "apiserver_flowcontrol_rejected_requests_total", "counter", "Requests that were refused.");
   for (const Schema& s : config->schemas)
     for (size_t i = 0; i < refusals; ++i)
       if (uint64_t n = s.counters->refused[i].load(std::memory_order_relaxed))
-        fmt::format_to(std::back_inserter(out), "apiserver_flowcontrol_rejected_requests_total{{{},reason=\"{}\"}} {}\n", labels_of(s), kRefusals[i], n);
+        fmt::format_to(std::back_inserter(out), "apiserver_flowcontrol_rejected_requests_total{{{},reason=\"{}\"}} {}\n", labels_of(s),
+                       kRefusals[i], n);
   head(out, "apiserver_flowcontrol_request_wait_duration_seconds", "histogram", "Time requests waited for a seat.");
   for (const Schema& s : config->schemas)
     if (s.counters->dispatched.load(std::memory_order_relaxed))
       histogram(out, "apiserver_flowcontrol_request_wait_duration_seconds", labels_of(s) + ",execute=\"true\"", s.counters->waited);
   head(out, "apiserver_flowcontrol_request_execution_seconds", "histogram", "Time requests held their seats.");
   for (const Schema& s : config->schemas)
-    if (s.counters->dispatched.load(std::memory_order_relaxed)) histogram(out, "apiserver_flowcontrol_request_execution_seconds", labels_of(s), s.counters->executed);
+    if (s.counters->dispatched.load(std::memory_order_relaxed))
+      histogram(out, "apiserver_flowcontrol_request_execution_seconds", labels_of(s), s.counters->executed);
 }
 
 }  // namespace server::flow

@@ -43,7 +43,9 @@ struct Durations {
 struct Level {
   explicit Level(const api::flowcontrol::PriorityLevelConfiguration& o) : name(o.metadata.name), uid(o.metadata.uid), exempt(exempts(o)) {}
   static bool exempts(const api::flowcontrol::PriorityLevelConfiguration& o) { return o.spec.type == "Exempt"; }
-  bool is(const api::flowcontrol::PriorityLevelConfiguration& o) const { return name == o.metadata.name && uid == o.metadata.uid && exempt == exempts(o); }
+  bool is(const api::flowcontrol::PriorityLevelConfiguration& o) const {
+    return name == o.metadata.name && uid == o.metadata.uid && exempt == exempts(o);
+  }
 
   // Requests read these without the lock: what differs in them is another level.
   const std::string name, uid;

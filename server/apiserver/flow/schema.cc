@@ -18,7 +18,8 @@ bool is_account(std::string_view user, const ServiceAccountSubject& account) {
   if (!user.starts_with(head)) return false;
   user.remove_prefix(head.size());
   size_t colon = user.find(':');
-  return colon != user.npos && user.substr(0, colon) == account.namespace_ && (account.name == "*" || user.substr(colon + 1) == account.name);
+  return colon != user.npos && user.substr(0, colon) == account.namespace_ &&
+         (account.name == "*" || user.substr(colon + 1) == account.name);
 }
 
 bool is_subject(const Subject& s, const UserInfo& user) {
@@ -32,7 +33,8 @@ bool has_resource(const std::vector<std::string>& list, const RequestView& r) {
     if (s == "*") return true;
     if (r.subresource.empty()) {
       if (s == r.resource) return true;
-    } else if (s.size() == r.resource.size() + 1 + r.subresource.size() && s.starts_with(r.resource) && s[r.resource.size()] == '/' && s.ends_with(r.subresource)) {
+    } else if (s.size() == r.resource.size() + 1 + r.subresource.size() && s.starts_with(r.resource) && s[r.resource.size()] == '/' &&
+               s.ends_with(r.subresource)) {
       return true;
     }
   }
@@ -57,7 +59,8 @@ bool rule_matches(const NonResourcePolicyRule& rule, const RequestView& r) {
 
 bool matches(const PolicyRulesWithSubjects& rules, const RequestView& r) {
   if (std::none_of(rules.subjects.begin(), rules.subjects.end(), [&](const Subject& s) { return is_subject(s, r.user); })) return false;
-  if (r.is_resource) return std::any_of(rules.resourceRules.begin(), rules.resourceRules.end(), [&](const auto& rule) { return rule_matches(rule, r); });
+  if (r.is_resource)
+    return std::any_of(rules.resourceRules.begin(), rules.resourceRules.end(), [&](const auto& rule) { return rule_matches(rule, r); });
   return std::any_of(rules.nonResourceRules.begin(), rules.nonResourceRules.end(), [&](const auto& rule) { return rule_matches(rule, r); });
 }
 

@@ -73,11 +73,15 @@ object resource_entry(const ResourceInfo& r) {
   object out{{"name", r.resource}, {"singularName", r.kind->singular}, {"namespaced", r.namespaced}, {"kind", r.kind->kind}, {"verbs", strings(r.verbs)}};
   if (!r.kind->short_names.empty()) out["shortNames"] = strings(r.kind->short_names);
   if (!r.kind->categories.empty()) out["categories"] = strings(r.kind->categories);
-  if (!r.is_virtual) out["storageVersionHash"] = base::base64_encode(base::sha256(fmt::format("{}/{}/{}", r.stored->group, r.stored->version, r.kind->kind)).substr(0, 8));
+  if (!r.is_virtual)
+    out["storageVersionHash"] =
+        base::base64_encode(base::sha256(fmt::format("{}/{}/{}", r.stored->group, r.stored->version, r.kind->kind)).substr(0, 8));
   return out;
 }
 
-object kind_entry(std::string_view group, std::string_view version, std::string_view kind) { return {{"group", group}, {"version", version}, {"kind", kind}}; }
+object kind_entry(std::string_view group, std::string_view version, std::string_view kind) {
+  return {{"group", group}, {"version", version}, {"kind", kind}};
+}
 
 object aggregated_entry(const ResourceInfo& r) {
   object out{{"resource", r.resource},
@@ -131,12 +135,13 @@ Discovery::Discovery(const Resources& resources, const AdvertisedAddress& addres
         }
         aggregated.push_back(aggregated_entry(*r));
       }
-      documents_[(group.empty() ? "api/" : "apis/") + group_version] =
-          base::to_text(object{{"kind", "APIResourceList"}, {"apiVersion", "v1"}, {"groupVersion", group_version}, {"resources", std::move(entries)}});
+      documents_[(group.empty() ? "api/" : "apis/") + group_version] = base::to_text(
+          object{{"kind", "APIResourceList"}, {"apiVersion", "v1"}, {"groupVersion", group_version}, {"resources", std::move(entries)}});
       aggregated_versions.push_back(object{{"version", version}, {"resources", std::move(aggregated)}, {"freshness", "Current"}});
     }
-    object aggregated_group{{"metadata", group.empty() ? object{{"creationTimestamp", nullptr}} : object{{"name", group}, {"creationTimestamp", nullptr}}},
-                            {"versions", std::move(aggregated_versions)}};
+    object aggregated_group{
+        {"metadata", group.empty() ? object{{"creationTimestamp", nullptr}} : object{{"name", group}, {"creationTimestamp", nullptr}}},
+        {"versions", std::move(aggregated_versions)}};
     if (group.empty()) {
       aggregated_core.push_back(std::move(aggregated_group));
       continue;
@@ -150,7 +155,8 @@ Discovery::Discovery(const Resources& resources, const AdvertisedAddress& addres
   }
   documents_["apis"] = base::to_text(object{{"kind", "APIGroupList"}, {"apiVersion", "v1"}, {"groups", std::move(group_list)}});
   auto whole = [](array items) {
-    return base::to_text(object{{"kind", "APIGroupDiscoveryList"}, {"apiVersion", "apidiscovery.k8s.io/v2"}, {"metadata", object{}}, {"items", std::move(items)}});
+    return base::to_text(object{
+        {"kind", "APIGroupDiscoveryList"}, {"apiVersion", "apidiscovery.k8s.io/v2"}, {"metadata", object{}}, {"items", std::move(items)}});
   };
   aggregated_core_ = whole(std::move(aggregated_core));
   aggregated_groups_ = whole(std::move(aggregated_groups));
@@ -195,7 +201,8 @@ Task<> Discovery::handle(Exchange& x) const {
     co_return co_await send_reply(x, Reply{200, base::make_bytes(base::to_text(versions)), nullptr});
   }
   auto it = documents_.find(path);
-  if (it == documents_.end()) co_return co_await send_error(x, base::fail(404, "NotFound", "the server could not find the requested resource").error());
+  if (it == documents_.end())
+    co_return co_await send_error(x, base::fail(404, "NotFound", "the server could not find the requested resource").error());
   x.output.shape = OutputForm::Shape::whole;
   co_await send_reply(x, Reply{200, base::make_bytes(it->second), nullptr});
 }

@@ -34,13 +34,15 @@ Task<> serve_encryption(Exchange& x, datastore::Store& store, const datastore::K
   if (x.request.method == "POST") {
     std::string_view action = x.request.query.get("action");
     const bool rotate = action == "rotate-key";
-    if (!rotate && action != "reencrypt") co_return co_await send_error(x, base::bad_request("action: rotate-key or reencrypt is expected").error());
+    if (!rotate && action != "reencrypt")
+      co_return co_await send_error(x, base::bad_request("action: rotate-key or reencrypt is expected").error());
     if (!keyring) co_return co_await send_error(x, base::fail(409, "Conflict", "encryption is off on this server").error());
     auto done = co_await store.reseal(rotate);
     if (!done) co_return co_await send_error(x, done.error());
     base::log::info("apiserver", "secrets encrypted anew{}, asked for by {}", rotate ? " with a new key" : "", x.user->name);
   } else if (x.request.method != "GET") {
-    co_return co_await send_error(x, base::fail(405, "MethodNotAllowed", "the server does not allow this method on the requested resource").error());
+    co_return co_await send_error(
+        x, base::fail(405, "MethodNotAllowed", "the server does not allow this method on the requested resource").error());
   }
   auto now = co_await state(store, keyring);
   if (!now) co_return co_await send_error(x, now.error());

@@ -3,7 +3,9 @@
 namespace server {
 
 EventCache::Text EventCache::get(const WatchItem& item, const std::string& form, const std::function<std::string()>& make) {
-  const uint64_t mixed = (std::hash<const void*>()(item.record.get()) + item.revision + static_cast<uint64_t>(item.type) ^ std::hash<std::string>()(form)) * 0x9e3779b97f4a7c15;
+  const uint64_t mixed =
+      (std::hash<const void*>()(item.record.get()) + item.revision + static_cast<uint64_t>(item.type) ^ std::hash<std::string>()(form)) *
+      0x9e3779b97f4a7c15;
   Entry& place = entries_[mixed >> 56];
   {
     std::scoped_lock lock(mutex_);

@@ -46,7 +46,9 @@ Task<> send_value(Exchange& x, int status, const value& v) {
 }
 
 api::IncludeObject included(const OutputForm& form) {
-  return form.include_object == "Object" ? api::IncludeObject::object : form.include_object == "None" ? api::IncludeObject::none : api::IncludeObject::metadata;
+  return form.include_object == "Object" ? api::IncludeObject::object
+         : form.include_object == "None" ? api::IncludeObject::none
+                                         : api::IncludeObject::metadata;
 }
 
 }  // namespace
@@ -88,10 +90,13 @@ std::string partial_head(const OutputForm& form) {
 value shaped(const OutputForm& form, const ResourceInfo& r, value o, bool with_columns) {
   if (form.shape == OutputForm::Shape::whole) return o;
   const value* items = base::find(o, "items");
-  if (form.shape == OutputForm::Shape::table) return api::make_table(*r.kind, o, included(form), base::now_rfc3339(), with_columns, form.meta_version());
+  if (form.shape == OutputForm::Shape::table)
+    return api::make_table(*r.kind, o, included(form), base::now_rfc3339(), with_columns, form.meta_version());
   if (!items || !items->is_array()) return partial_metadata(form, o);
   std::string_view version = form.meta_version();
-  object list{{"kind", "PartialObjectMetadataList"}, {"apiVersion", base::json::string_view(version.data(), version.size())}, {"metadata", o.get_object()["metadata"]}};
+  object list{{"kind", "PartialObjectMetadataList"},
+              {"apiVersion", base::json::string_view(version.data(), version.size())},
+              {"metadata", o.get_object()["metadata"]}};
   array out;
   for (const value& item : items->get_array()) out.push_back(partial_metadata(form, item));
   list["items"] = std::move(out);
@@ -181,7 +186,8 @@ Task<> send_gathered(Exchange& x, std::string_view type, const Parts& parts) {
 }
 
 Task<> send_stored(Exchange& x, const Registry& registry, const ResourceInfo& r, const ListAnswer& list, const object& meta) {
-  std::string head = fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":{},"items":[)", r.kind->list_kind, r.api_version, base::to_text(meta));
+  std::string head =
+      fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":{},"items":[)", r.kind->list_kind, r.api_version, base::to_text(meta));
   std::vector<Bytes> owned;
   Parts parts;
   parts.reserve(list.records.size() * 2 + 2);
@@ -196,7 +202,8 @@ Task<> send_stored(Exchange& x, const Registry& registry, const ResourceInfo& r,
 }
 
 Task<> send_partial(Exchange& x, const ListAnswer& list, const object& meta) {
-  std::string head = fmt::format(R"({{"kind":"PartialObjectMetadataList","apiVersion":"{}","metadata":{},"items":[)", x.output.meta_version(), base::to_text(meta));
+  std::string head = fmt::format(R"({{"kind":"PartialObjectMetadataList","apiVersion":"{}","metadata":{},"items":[)",
+                                 x.output.meta_version(), base::to_text(meta));
   std::string first = partial_head(x.output), further = "}," + first;
   Parts parts;
   parts.reserve(list.records.size() * 2 + 3);
@@ -211,8 +218,8 @@ Task<> send_partial(Exchange& x, const ListAnswer& list, const object& meta) {
 
 // Object by object, so that never all of them are decoded at once.
 Task<> send_table(Exchange& x, const Registry& registry, const ResourceInfo& r, const ListAnswer& list, const object& meta) {
-  std::string text = fmt::format(R"({{"kind":"Table","apiVersion":"{}","metadata":{},"columnDefinitions":{},"rows":[)", x.output.meta_version(), base::to_text(meta),
-                                 base::to_text(api::table_columns(*r.kind)));
+  std::string text = fmt::format(R"({{"kind":"Table","apiVersion":"{}","metadata":{},"columnDefinitions":{},"rows":[)",
+                                 x.output.meta_version(), base::to_text(meta), base::to_text(api::table_columns(*r.kind)));
   const std::string now = base::now_rfc3339();
   bool first = true;
   for (const RecordPtr& record : list.records) {
@@ -228,7 +235,8 @@ Task<> send_table(Exchange& x, const Registry& registry, const ResourceInfo& r, 
   co_await send_gathered(x, "application/json", parts);
 }
 
-Task<> send_protobuf(Exchange& x, const Registry& registry, ItemCache& items, const ResourceInfo& r, const ListAnswer& list, const object& meta) {
+Task<> send_protobuf(Exchange& x, const Registry& registry, ItemCache& items, const ResourceInfo& r, const ListAnswer& list,
+                     const object& meta) {
   const bool partial = x.output.shape == OutputForm::Shape::partial;
   auto out = partial ? api::ProtobufList::begin("meta.k8s.io/v1", "PartialObjectMetadataList", meta)
                      : api::ProtobufList::begin(r.api_version, r.kind->list_kind, meta);
@@ -265,7 +273,8 @@ Task<> send_list(Exchange& x, const Registry& registry, ItemCache& items, const 
     auto item = registry.decode(r, *record);
     if (item) objects.push_back(std::move(*item));
   }
-  value whole = object{{"kind", r.kind->list_kind}, {"apiVersion", r.api_version}, {"metadata", std::move(meta)}, {"items", std::move(objects)}};
+  value whole =
+      object{{"kind", r.kind->list_kind}, {"apiVersion", r.api_version}, {"metadata", std::move(meta)}, {"items", std::move(objects)}};
   value v = shaped(x.output, r, std::move(whole));
   co_await send_value(x, 200, v);
 }

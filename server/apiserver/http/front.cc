@@ -84,13 +84,15 @@ Access access_of(const Exchange& x, std::string verb) {
   a.name = i.name;
   if (i.name.empty() && (i.verb == "list" || i.verb == "watch"))
     if (std::string_view fields = x.request.query.get("fieldSelector"); fields.find("metadata.name=") != fields.npos)
-      if (auto parsed = api::FieldSelector::parse(fields)) a.selected_name = parsed->required_value("metadata.name").value_or(std::string());
+      if (auto parsed = api::FieldSelector::parse(fields))
+        a.selected_name = parsed->required_value("metadata.name").value_or(std::string());
   return a;
 }
 
 // Exec and the like need the right to create, also when the request is a GET that becomes a WebSocket.
 bool needs_create(const RequestInfo& i) {
-  return i.is_resource && i.resource == "pods" && i.group.empty() && (i.subresource == "exec" || i.subresource == "attach" || i.subresource == "portforward");
+  return i.is_resource && i.resource == "pods" && i.group.empty() &&
+         (i.subresource == "exec" || i.subresource == "attach" || i.subresource == "portforward");
 }
 
 }  // namespace
@@ -137,9 +139,9 @@ Task<> Front::handle(base::http::Request& request, base::http::Response& respons
 }
 
 void Front::log(const Exchange& x, base::Duration took) const {
-  auto line = fmt::format("verb={} uri=\"{}\" status={} took={}ms size={} user=\"{}\" agent=\"{}\" audit={}", x.info.verb, x.request.target, x.response.status,
-                          std::chrono::duration_cast<std::chrono::milliseconds>(took).count(), x.sent, x.user ? x.user->name : "", x.request.headers.get("User-Agent"),
-                          x.response.headers.get("Audit-Id"));
+  auto line = fmt::format("verb={} uri=\"{}\" status={} took={}ms size={} user=\"{}\" agent=\"{}\" audit={}", x.info.verb, x.request.target,
+                          x.response.status, std::chrono::duration_cast<std::chrono::milliseconds>(took).count(), x.sent,
+                          x.user ? x.user->name : "", x.request.headers.get("User-Agent"), x.response.headers.get("Audit-Id"));
   base::log::info(took > slow && !is_long_running(x.info) ? "slow-request" : "request", "{}", line);
 }
 
@@ -260,7 +262,8 @@ Task<> Front::non_resource(Exchange& x) {
   const RequestInfo& i = x.info;
   if (i.path == kEncryptionPath) co_return co_await serve_encryption(x, p_.operations.registry().store(), p_.keyring);
   if (x.request.method != "GET" && x.request.method != "HEAD")
-    co_return co_await send_error(x, base::fail(405, "MethodNotAllowed", "the server does not allow this method on the requested resource").error());
+    co_return co_await send_error(
+        x, base::fail(405, "MethodNotAllowed", "the server does not allow this method on the requested resource").error());
   const std::string first = i.parts.empty() ? std::string() : i.parts[0];
   if (Health::handles(x.info.path)) co_return co_await health_.handle(x);
   if (first == "api" || first == "apis") co_return co_await p_.discovery.handle(x);
@@ -286,7 +289,8 @@ Task<> Front::non_resource(Exchange& x) {
   }
   if (first.empty()) {
     array paths;
-    for (const char* p : {"/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"})
+    for (const char* p : {"/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2",
+                          "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"})
       paths.emplace_back(p);
     co_return co_await send_json(x, 200, base::to_text(object{{"paths", std::move(paths)}}));
   }

@@ -19,7 +19,8 @@ std::vector<Bytes> ItemCache::get(const std::vector<RecordPtr>& records, const R
     for (size_t i = 0; i < records.size(); ++i) {
       auto it = entries_.find(records[i].get());
       // An address is used again; a record that lives is the only one at its own.
-      if (it != entries_.end() && !it->second.record.expired() && it->second.resource == &resource && it->second.partial == partial) out[i] = it->second.bytes;
+      if (it != entries_.end() && !it->second.record.expired() && it->second.resource == &resource && it->second.partial == partial)
+        out[i] = it->second.bytes;
     }
   }
   for (size_t i = 0; i < records.size(); ++i) {

@@ -19,9 +19,11 @@ constexpr double kSizes[] = {1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
 
 // Verbs as they come, and as Kubernetes' metrics call them.
 constexpr std::pair<std::string_view, std::string_view> kVerbs[] = {
-    {"get", "GET"}, {"list", "LIST"}, {"watch", "WATCH"}, {"create", "POST"}, {"update", "PUT"}, {"patch", "PATCH"}, {"delete", "DELETE"}, {"deletecollection", "DELETECOLLECTION"},
-    {"head", "HEAD"}, {"post", "POST"}, {"put", "PUT"}, {"options", "OPTIONS"}};
-constexpr std::string_view kPaths[] = {"/healthz", "/livez", "/readyz", "/version", "/metrics", "/openapi", "/api", "/apis", "/openid", "/.well-known", "/"};
+    {"get", "GET"},    {"list", "LIST"},   {"watch", "WATCH"},   {"create", "POST"},
+    {"update", "PUT"}, {"patch", "PATCH"}, {"delete", "DELETE"}, {"deletecollection", "DELETECOLLECTION"},
+    {"head", "HEAD"},  {"post", "POST"},   {"put", "PUT"},       {"options", "OPTIONS"}};
+constexpr std::string_view kPaths[] = {"/healthz", "/livez", "/readyz", "/version",     "/metrics", "/openapi",
+                                       "/api",     "/apis",  "/openid", "/.well-known", "/"};
 constexpr std::string_view kScopes[] = {"cluster", "namespace", "resource", ""};
 
 bool connects(std::string_view subresource) {
@@ -89,8 +91,10 @@ Metrics::Series* Metrics::series(const RequestInfo& i, const ResourceInfo* r, bo
   }
   auto made = std::make_unique<Series>();
   std::string_view name = i.is_resource && connects(i.subresource) ? std::string_view("CONNECT") : kVerbs[verb].second;
-  made->labels = fmt::format(R"(component="apiserver",dry_run="{}",group="{}",resource="{}",scope="{}",subresource="{}",verb="{}",version="{}")", dry_run ? "All" : "",
-                             r ? r->group : "", r ? r->resource : "", kScopes[scope], i.is_resource ? std::string_view(i.subresource) : kPaths[part], name, r ? r->version : "");
+  made->labels =
+      fmt::format(R"(component="apiserver",dry_run="{}",group="{}",resource="{}",scope="{}",subresource="{}",verb="{}",version="{}")",
+                  dry_run ? "All" : "", r ? r->group : "", r ? r->resource : "", kScopes[scope],
+                  i.is_resource ? std::string_view(i.subresource) : kPaths[part], name, r ? r->version : "");
   if (r) made->kind_labels = fmt::format(R"(group="{}",resource="{}",version="{}")", r->group, r->resource, r->version);
   std::unique_lock lock(impl_->mutex);
   return impl_->series.try_emplace(key, std::move(made)).first->second.get();
@@ -127,7 +131,8 @@ void Metrics::append_requests(std::string& out) const {
   metric_head(out, "apiserver_request_total", "counter", "Requests by verb, resource and response code.");
   for (const auto& [key, s] : impl_->series)
     for (const auto& c : s->codes)
-      if (uint64_t n = c.count.load(std::memory_order_relaxed)) fmt::format_to(at, "apiserver_request_total{{code=\"{}\",{}}} {}\n", c.code.load(), s->labels, n);
+      if (uint64_t n = c.count.load(std::memory_order_relaxed))
+        fmt::format_to(at, "apiserver_request_total{{code=\"{}\",{}}} {}\n", c.code.load(), s->labels, n);
   auto histogram = [&](std::string_view name, const Series& s, const auto& buckets, std::span<const double> bounds, double sum) {
     uint64_t total = 0;
     for (size_t i = 0; i <= bounds.size(); ++i) {
@@ -137,16 +142,20 @@ void Metrics::append_requests(std::string& out) const {
     }
     fmt::format_to(at, "{}_sum{{{}}} {}\n{}_count{{{}}} {}\n", name, s.labels, sum, name, s.labels, total);
   };
-  auto watches = [](const Series& s) { return s.labels.find("verb=\"WATCH\"") != std::string::npos || s.labels.find("verb=\"CONNECT\"") != std::string::npos; };
+  auto watches = [](const Series& s) {
+    return s.labels.find("verb=\"WATCH\"") != std::string::npos || s.labels.find("verb=\"CONNECT\"") != std::string::npos;
+  };
   auto seconds = [](const Series& s) { return static_cast<double>(s.microseconds.load(std::memory_order_relaxed)) / 1e6; };
   metric_head(out, "apiserver_request_duration_seconds", "histogram", "Time from a request's header to the end of its answer.");
   for (const auto& [key, s] : impl_->series) histogram("apiserver_request_duration_seconds", *s, s->durations, kBounds, seconds(*s));
-  metric_head(out, "apiserver_request_sli_duration_seconds", "histogram", "The same without long-running requests, as objectives of service count it.");
+  metric_head(out, "apiserver_request_sli_duration_seconds", "histogram",
+              "The same without long-running requests, as objectives of service count it.");
   for (const auto& [key, s] : impl_->series)
     if (!watches(*s)) histogram("apiserver_request_sli_duration_seconds", *s, s->durations, kBounds, seconds(*s));
   metric_head(out, "apiserver_response_sizes", "histogram", "Bytes of response bodies.");
   for (const auto& [key, s] : impl_->series)
-    if (!watches(*s)) histogram("apiserver_response_sizes", *s, s->sizes, kSizes, static_cast<double>(s->bytes.load(std::memory_order_relaxed)));
+    if (!watches(*s))
+      histogram("apiserver_response_sizes", *s, s->sizes, kSizes, static_cast<double>(s->bytes.load(std::memory_order_relaxed)));
   metric_head(out, "apiserver_watch_events_total", "counter", "Events sent to watchers.");
   std::map<std::string_view, uint64_t> events;
   for (const auto& [key, s] : impl_->series)
@@ -165,15 +174,18 @@ std::string Metrics::text(const Sources& sources) const {
     metric_head(out, name, type, help);
     fmt::format_to(at, "{}{} {}\n", name, labels, n);
   };
-  auto two = [&](std::string_view name, std::string_view type, std::string_view help, std::string_view label, std::string_view a, uint64_t n, std::string_view b, uint64_t m) {
+  auto two = [&](std::string_view name, std::string_view type, std::string_view help, std::string_view label, std::string_view a,
+                 uint64_t n, std::string_view b, uint64_t m) {
     metric_head(out, name, type, help);
     fmt::format_to(at, "{0}{{{1}=\"{2}\"}} {3}\n{0}{{{1}=\"{4}\"}} {5}\n", name, label, a, n, b, m);
   };
-  two("apiserver_current_inflight_requests", "gauge", "Requests being served, long-running ones apart.", "request_kind", "readOnly", static_cast<uint64_t>(reads.load()), "mutating",
-      static_cast<uint64_t>(writes.load()));
+  two("apiserver_current_inflight_requests", "gauge", "Requests being served, long-running ones apart.", "request_kind", "readOnly",
+      static_cast<uint64_t>(reads.load()), "mutating", static_cast<uint64_t>(writes.load()));
   one("apiserver_request_timeout_total", "counter", "Requests that did not end in their time.", "", timeouts.load());
-  two("authentication_attempts", "counter", "Requests by the outcome of authentication.", "result", "success", authenticated.load(), "failure", unauthenticated.load());
-  two("authorization_attempts_total", "counter", "Requests by the outcome of authorisation.", "result", "allowed", allowed.load(), "denied", denied.load());
+  two("authentication_attempts", "counter", "Requests by the outcome of authentication.", "result", "success", authenticated.load(),
+      "failure", unauthenticated.load());
+  two("authorization_attempts_total", "counter", "Requests by the outcome of authorisation.", "result", "allowed", allowed.load(), "denied",
+      denied.load());
   sources.flow.write_metrics(out);
   if (sources.audit) {
     metric_head(out, "apiserver_audit_event_total", "counter", "Audit events, sent to the log.");
@@ -183,12 +195,15 @@ std::string Metrics::text(const Sources& sources) const {
     metric_head(out, "apiserver_audit_level_total", "counter", "Audit events by level.");
     for (auto level : {audit::Level::metadata, audit::Level::request, audit::Level::request_response})
       fmt::format_to(at, "apiserver_audit_level_total{{level=\"{}\"}} {}\n", audit::level_name(level), sources.audit->events(level));
-    one("apiserver_audit_error_total", "counter", "Audit events that were dropped or could not be written.", "{plugin=\"log\"}", sources.audit->log().dropped());
+    one("apiserver_audit_error_total", "counter", "Audit events that were dropped or could not be written.", "{plugin=\"log\"}",
+        sources.audit->log().dropped());
   }
   metric_head(out, "apiserver_storage_objects", "gauge", "Objects stored, by resource.");
   for (const ResourceInfo& r : sources.resources.all())
-    if (!r.is_virtual && r.stored == &r) fmt::format_to(at, "apiserver_storage_objects{{resource=\"{}\"}} {}\n", r.qualified, sources.store.count(r.prefix));
-  one("apiserver_storage_size_bytes", "gauge", "Size of the datastore's file.", "{storage_cluster_id=\"state.db\"}", sources.store.size_bytes());
+    if (!r.is_virtual && r.stored == &r)
+      fmt::format_to(at, "apiserver_storage_objects{{resource=\"{}\"}} {}\n", r.qualified, sources.store.count(r.prefix));
+  one("apiserver_storage_size_bytes", "gauge", "Size of the datastore's file.", "{storage_cluster_id=\"state.db\"}",
+      sources.store.size_bytes());
   const datastore::WriteTimes stored = sources.store.write_times();
   metric_head(out, "etcd_request_duration_seconds", "histogram", "Time of writes to the datastore until they are durable.");
   uint64_t total = 0;
@@ -196,8 +211,11 @@ std::string Metrics::text(const Sources& sources) const {
     total += stored.buckets[i];
     fmt::format_to(at, "etcd_request_duration_seconds_bucket{{operation=\"write\",type=\"\",le=\"{}\"}} {}\n", stored.kBounds[i], total);
   }
-  fmt::format_to(at, "etcd_request_duration_seconds_bucket{{operation=\"write\",type=\"\",le=\"+Inf\"}} {0}\netcd_request_duration_seconds_sum{{operation=\"write\",type=\"\"}} {1}\n"
-                     "etcd_request_duration_seconds_count{{operation=\"write\",type=\"\"}} {0}\n", stored.count, stored.seconds);
+  fmt::format_to(at,
+                 "etcd_request_duration_seconds_bucket{{operation=\"write\",type=\"\",le=\"+Inf\"}} "
+                 "{0}\netcd_request_duration_seconds_sum{{operation=\"write\",type=\"\"}} {1}\n"
+                 "etcd_request_duration_seconds_count{{operation=\"write\",type=\"\"}} {0}\n",
+                 stored.count, stored.seconds);
   append_process_metrics(out, sources.version);
   if (sources.more) sources.more(out);
   return out;

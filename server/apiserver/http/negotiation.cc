@@ -85,7 +85,8 @@ bool take_range(const MediaRange& range, bool discovery, bool tables, OutputForm
   if (range.of("g") != "meta.k8s.io" || (version != "v1" && version != "v1beta1")) return false;
   form.beta = version == "v1beta1";
   if (as == "Table" && tables && !protobuf) form.shape = OutputForm::Shape::table;
-  else if ((as == "PartialObjectMetadata" || as == "PartialObjectMetadataList") && !(protobuf && form.beta)) form.shape = OutputForm::Shape::partial;
+  else if ((as == "PartialObjectMetadata" || as == "PartialObjectMetadataList") && !(protobuf && form.beta))
+    form.shape = OutputForm::Shape::partial;
   else return false;
   return true;
 }
@@ -137,7 +138,9 @@ Result<OutputForm> choose_output(const base::http::Request& request, bool tables
     if (!take_range(range, discovery, tables, form)) continue;
     const std::string& include = form.include_object;
     if (form.shape == OutputForm::Shape::table && !include.empty() && include != "None" && include != "Metadata" && include != "Object")
-      return base::bad_request(fmt::format("Unable to convert to Table as requested: includeObject: Invalid value: \"{}\": must be 'Metadata', 'Object', 'None', or empty", include));
+      return base::bad_request(fmt::format(
+          "Unable to convert to Table as requested: includeObject: Invalid value: \"{}\": must be 'Metadata', 'Object', 'None', or empty",
+          include));
     return form;
   }
   return base::fail(406, "NotAcceptable",
@@ -150,7 +153,8 @@ Result<Body::Form> body_form(const base::http::Request& request) {
   if (type.type == "application/yaml") return Body::Form::yaml;
   if (type.type == "application/vnd.kubernetes.protobuf") return Body::Form::protobuf;
   return base::unsupported(
-      "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf");
+      "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, "
+      "application/vnd.kubernetes.protobuf");
 }
 
 Result<api::PatchType> patch_type(const base::http::Request& request) {
@@ -160,7 +164,8 @@ Result<api::PatchType> patch_type(const base::http::Request& request) {
   if (type.type == "application/strategic-merge-patch+json") return api::PatchType::strategic;
   if (type.type == "application/apply-patch+yaml") return api::PatchType::apply;
   return base::unsupported(
-      "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, "
+      "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
+      "application/merge-patch+json, "
       "application/strategic-merge-patch+json, application/apply-patch+yaml");
 }
 

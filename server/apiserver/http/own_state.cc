@@ -54,8 +54,11 @@ std::vector<object> api_services(const Registry& registry) {
   for (const ResourceInfo& r : registry.resources().all()) {
     if (r.group == "apiregistration.k8s.io" || !seen.emplace(r.group, r.version).second) continue;
     // v2 before v1 before v1beta1.
-    int64_t version = r.version.find("alpha") != std::string::npos ? 1 : r.version.find("beta") != std::string::npos ? 9 : 15 * (r.version[1] - '0');
-    object meta{{"name", fmt::format("{}.{}", r.version, r.group)}, {"labels", object{{"kube-aggregator.kubernetes.io/automanaged", "onstart"}}}};
+    int64_t version = r.version.find("alpha") != std::string::npos  ? 1
+                      : r.version.find("beta") != std::string::npos ? 9
+                                                                    : 15 * (r.version[1] - '0');
+    object meta{{"name", fmt::format("{}.{}", r.version, r.group)},
+                {"labels", object{{"kube-aggregator.kubernetes.io/automanaged", "onstart"}}}};
     object condition{{"type", "Available"}, {"status", "True"}, {"reason", "Local"}, {"message", "Local APIServices are always available"}};
     if (!since.empty()) {
       meta["creationTimestamp"] = since;
@@ -63,7 +66,8 @@ std::vector<object> api_services(const Registry& registry) {
     }
     object spec{{"version", r.version}, {"groupPriorityMinimum", group_priority(r.group)}, {"versionPriority", version}};
     if (!r.group.empty()) spec["group"] = r.group;
-    out.push_back(object{{"metadata", std::move(meta)}, {"spec", std::move(spec)}, {"status", object{{"conditions", array{std::move(condition)}}}}});
+    out.push_back(
+        object{{"metadata", std::move(meta)}, {"spec", std::move(spec)}, {"status", object{{"conditions", array{std::move(condition)}}}}});
   }
   return out;
 }
@@ -71,7 +75,8 @@ std::vector<object> api_services(const Registry& registry) {
 }  // namespace
 
 bool is_own_state(const RequestInfo& i) {
-  return i.is_resource && ((i.group.empty() && i.resource == "componentstatuses") || (i.group == "apiregistration.k8s.io" && i.resource == "apiservices"));
+  return i.is_resource &&
+         ((i.group.empty() && i.resource == "componentstatuses") || (i.group == "apiregistration.k8s.io" && i.resource == "apiservices"));
 }
 
 Task<> serve_own_state(Exchange& x, const Registry& registry) {
@@ -99,7 +104,8 @@ Task<> serve_own_state(Exchange& x, const Registry& registry) {
     co_return co_await send_reply(x, {200, base::make_bytes(base::to_text(items[0])), r});
   }
   object meta{{"resourceVersion", std::to_string(registry.store().revision())}};
-  value list = object{{"kind", r->kind->list_kind}, {"apiVersion", r->api_version}, {"metadata", std::move(meta)}, {"items", std::move(items)}};
+  value list =
+      object{{"kind", r->kind->list_kind}, {"apiVersion", r->api_version}, {"metadata", std::move(meta)}, {"items", std::move(items)}};
   co_await send_reply(x, {200, base::make_bytes(base::to_text(list)), r});
 }
 

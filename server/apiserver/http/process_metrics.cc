@@ -67,7 +67,8 @@ void append_process_metrics(std::string& out, std::string_view version) {
     metric_head(out, name, type, help);
     fmt::format_to(at, "{} {}\n", name, n);
   };
-  double cpu = static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+  double cpu = static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+               static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
   add("process_cpu_seconds_total", "counter", "User and system CPU time spent.", cpu);
   add("process_resident_memory_bytes", "gauge", "Resident memory.", resident * page);
   add("process_virtual_memory_bytes", "gauge", "Virtual memory.", all * page);
@@ -75,8 +76,11 @@ void append_process_metrics(std::string& out, std::string_view version) {
   add("process_max_fds", "gauge", "The most file descriptors that may be open.", static_cast<uint64_t>(files.rlim_cur));
   add("process_start_time_seconds", "gauge", "When the process started, in seconds since the epoch.", fmt::format("{:.2f}", start_time()));
   metric_head(out, "kubernetes_build_info", "gauge", "The version that is served.");
-  fmt::format_to(at, "kubernetes_build_info{{build_date=\"\",compiler=\"clang\",git_commit=\"\",git_tree_state=\"clean\",git_version=\"{}\",go_version=\"none\",major=\"1\",minor=\"36\","
-                     "platform=\"linux/amd64\"}} 1\n", version);
+  fmt::format_to(at,
+                 "kubernetes_build_info{{build_date=\"\",compiler=\"clang\",git_commit=\"\",git_tree_state=\"clean\",git_version=\"{}\",go_"
+                 "version=\"none\",major=\"1\",minor=\"36\","
+                 "platform=\"linux/amd64\"}} 1\n",
+                 version);
 }
 
 }  // namespace server

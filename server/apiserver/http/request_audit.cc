@@ -83,7 +83,7 @@ void audit_request_body(Exchange& x, const Body& body) {
   // The log holds JSON: other forms are translated, JSON is checked to be some.
   Result<base::json::value> v = body.form == Body::Form::protobuf || api::has_protobuf_envelope(body.text) ? api::from_protobuf(body.text)
                                 : body.form == Body::Form::yaml                                            ? api::parse_yaml(body.text)
-                                                                                                           : base::parse_json(body.text, 256);
+                                                                : base::parse_json(body.text, 256);
   if (v) keep(x, x.audit->request_object, base::to_text(*v));
 }
 

@@ -8,7 +8,8 @@ bool is_long_running(const RequestInfo& i) {
   if (i.verb == "watch") return true;
   if (!i.is_resource) return i.path.starts_with("/v1-appliance/tunnel");
   if (i.subresource.empty()) return false;
-  return i.subresource == "attach" || i.subresource == "exec" || i.subresource == "proxy" || i.subresource == "log" || i.subresource == "portforward";
+  return i.subresource == "attach" || i.subresource == "exec" || i.subresource == "proxy" || i.subresource == "log" ||
+         i.subresource == "portforward";
 }
 
 std::optional<base::Duration> parse_duration(std::string_view text) {

@@ -45,7 +45,8 @@ Result<Call> call_of(const Exchange& x, std::string_view options_kind) {
   call.user = x.user;
   call.field_manager = manager_of(x);
   if (call.field_manager.size() > 128)
-    return base::invalid(std::string(options_kind) + ".meta.k8s.io", "", {{"FieldValueTooLong", "Too long: may not be more than 128 bytes", "fieldManager"}});
+    return base::invalid(std::string(options_kind) + ".meta.k8s.io", "",
+                         {{"FieldValueTooLong", "Too long: may not be more than 128 bytes", "fieldManager"}});
   TRY(call.dry_run, dry_run(x.request.query.get("dryRun"), options_kind));
   for (unsigned char c : call.field_manager)
     if (c < 0x20 || c == 0x7f)
@@ -54,20 +55,26 @@ Result<Call> call_of(const Exchange& x, std::string_view options_kind) {
   std::string_view validation = x.request.query.get("fieldValidation");
   auto mode = api::parse_field_validation(validation);
   if (!mode)
-    return base::invalid(std::string(options_kind) + ".meta.k8s.io", "", {not_supported("fieldValidation", validation, {"", "Ignore", "Strict", "Warn"})});
+    return base::invalid(std::string(options_kind) + ".meta.k8s.io", "",
+                         {not_supported("fieldValidation", validation, {"", "Ignore", "Strict", "Warn"})});
   call.validation = *mode;
   call.force = x.request.query.flag("force");
   return call;
 }
 
-bool has(const std::vector<std::string>& list, std::string_view wanted) { return std::find(list.begin(), list.end(), wanted) != list.end(); }
+bool has(const std::vector<std::string>& list, std::string_view wanted) {
+  return std::find(list.begin(), list.end(), wanted) != list.end();
+}
 
-base::Failure not_allowed() { return base::fail(405, "MethodNotAllowed", "the server does not allow this method on the requested resource"); }
+base::Failure not_allowed() {
+  return base::fail(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
+}
 base::Failure no_such_page() { return base::fail(404, "NotFound", "the server could not find the requested resource"); }
 
 // Which methods a subresource takes.
 bool subresource_allows(std::string_view subresource, std::string_view verb) {
-  if (subresource == "status" || subresource == "scale" || subresource == "ephemeralcontainers" || subresource == "resize" || subresource == "approval")
+  if (subresource == "status" || subresource == "scale" || subresource == "ephemeralcontainers" || subresource == "resize" ||
+      subresource == "approval")
     return verb == "get" || verb == "update" || verb == "patch";
   if (subresource == "binding" || subresource == "eviction" || subresource == "token") return verb == "create";
   if (subresource == "finalize") return verb == "update";
@@ -142,10 +149,12 @@ Result<DeleteRequest> delete_request(const Exchange& x, Call& call, const std::s
       }
   }
   if (!out.propagation.empty() && out.propagation != "Background" && out.propagation != "Foreground" && out.propagation != "Orphan")
-    return base::invalid("DeleteOptions.meta.k8s.io", "", {not_supported("propagationPolicy", out.propagation, {"Foreground", "Background", "Orphan", "nil"})});
-  if (!out.propagation.empty() && out.orphan_dependents_set)
     return base::invalid("DeleteOptions.meta.k8s.io", "",
-                         {invalid_value("propagationPolicy", value(out.propagation), "orphanDependents and deletionPropagation cannot be both set")});
+                         {not_supported("propagationPolicy", out.propagation, {"Foreground", "Background", "Orphan", "nil"})});
+  if (!out.propagation.empty() && out.orphan_dependents_set)
+    return base::invalid(
+        "DeleteOptions.meta.k8s.io", "",
+        {invalid_value("propagationPolicy", value(out.propagation), "orphanDependents and deletionPropagation cannot be both set")});
   return out;
 }
 
@@ -216,7 +225,10 @@ Task<> ResourceHandler::handle(Exchange& x) {
     else co_await send_error(x, reply.error());
     co_return;
   }
-  auto call = call_of(x, info.verb == "create" ? "CreateOptions" : info.verb == "update" ? "UpdateOptions" : info.verb == "patch" ? "PatchOptions" : "DeleteOptions");
+  auto call = call_of(x, info.verb == "create"   ? "CreateOptions"
+                         : info.verb == "update" ? "UpdateOptions"
+                         : info.verb == "patch"  ? "PatchOptions"
+                                                 : "DeleteOptions");
   if (!call) {
     co_await send_error(x, call.error());
     co_return;

@@ -3,7 +3,8 @@
 namespace server {
 
 base::json::object status_object(const base::Error& e) {
-  base::json::object out{{"kind", "Status"}, {"apiVersion", "v1"}, {"metadata", base::json::object{}}, {"status", "Failure"}, {"message", e.message}};
+  base::json::object out{
+      {"kind", "Status"}, {"apiVersion", "v1"}, {"metadata", base::json::object{}}, {"status", "Failure"}, {"message", e.message}};
   if (!e.reason.empty()) out["reason"] = e.reason;
   base::json::object details;
   if (!e.name.empty()) details["name"] = e.name;
@@ -39,8 +40,11 @@ std::string deleted_text(std::string_view group, std::string_view resource, std:
   if (!group.empty()) details["group"] = group;
   details["kind"] = resource;
   if (!uid.empty()) details["uid"] = uid;
-  return base::to_text(base::json::object{
-      {"kind", "Status"}, {"apiVersion", "v1"}, {"metadata", base::json::object{}}, {"status", "Success"}, {"details", std::move(details)}});
+  return base::to_text(base::json::object{{"kind", "Status"},
+                                          {"apiVersion", "v1"},
+                                          {"metadata", base::json::object{}},
+                                          {"status", "Success"},
+                                          {"details", std::move(details)}});
 }
 
 }  // namespace server

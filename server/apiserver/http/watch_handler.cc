@@ -48,7 +48,8 @@ class EventWriter {
     if (item.type == WatchItem::Type::bookmark) {
       add_bookmark(item);
     } else if (form_.encoding == OutputForm::Encoding::json && form_.shape != OutputForm::Shape::table && !r_.conversion) {
-      static constexpr std::string_view heads[] = {R"({"type":"ADDED","object":)", R"({"type":"MODIFIED","object":)", R"({"type":"DELETED","object":)"};
+      static constexpr std::string_view heads[] = {R"({"type":"ADDED","object":)", R"({"type":"MODIFIED","object":)",
+                                                   R"({"type":"DELETED","object":)"};
       keep_.push_back(item.record->value);
       const bool partial = form_.shape == OutputForm::Shape::partial;
       std::string_view whole = *item.record->value, text = partial ? metadata_text(whole) : whole;
@@ -67,7 +68,8 @@ class EventWriter {
       // The first row of a table comes with its columns.
       const bool columns = form_.shape == OutputForm::Shape::table && first_;
       first_ = false;
-      keep_.push_back(columns ? std::make_shared<const std::string>(encode(item, true)) : cache_.get(item, form_name_, [&] { return encode(item, false); }));
+      keep_.push_back(columns ? std::make_shared<const std::string>(encode(item, true))
+                              : cache_.get(item, form_name_, [&] { return encode(item, false); }));
       if (!keep_.back()->empty()) parts_.push_back(*keep_.back());
     }
   }
@@ -88,10 +90,15 @@ class EventWriter {
     if (item.initial_events_end) meta["annotations"] = object{{"k8s.io/initial-events-end", "true"}};
     value o = object{{"kind", r_.kind->kind}, {"apiVersion", r_.api_version}, {"metadata", meta}};
     if (form_.shape == OutputForm::Shape::table) {
-      o = object{{"kind", "Table"}, {"apiVersion", std::string(form_.meta_version())}, {"metadata", object{{"resourceVersion", std::to_string(item.revision)}}},
-                 {"columnDefinitions", base::json::array{}}, {"rows", base::json::array{}}};
+      o = object{{"kind", "Table"},
+                 {"apiVersion", std::string(form_.meta_version())},
+                 {"metadata", object{{"resourceVersion", std::to_string(item.revision)}}},
+                 {"columnDefinitions", base::json::array{}},
+                 {"rows", base::json::array{}}};
       if (item.initial_events_end)
-        o.as_object()["rows"] = base::json::array{object{{"cells", base::json::array{}}, {"object", object{{"kind", "PartialObjectMetadata"}, {"apiVersion", std::string(form_.meta_version())}, {"metadata", meta}}}}};
+        o.as_object()["rows"] = base::json::array{object{
+            {"cells", base::json::array{}},
+            {"object", object{{"kind", "PartialObjectMetadata"}, {"apiVersion", std::string(form_.meta_version())}, {"metadata", meta}}}}};
     } else if (form_.shape == OutputForm::Shape::partial) {
       o = partial_metadata(form_, o);
     }
@@ -191,14 +198,17 @@ Task<> ResourceHandler::watch(Exchange& x, const ResourceInfo& r, std::string ns
   if (std::string_view text = q.get("timeoutSeconds"); !text.empty()) {
     int64_t seconds = 0;
     auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-    if (error != std::errc() || end != text.data() + text.size()) co_return co_await send_error(x, base::bad_request("timeoutSeconds is not a number").error());
+    if (error != std::errc() || end != text.data() + text.size())
+      co_return co_await send_error(x, base::bad_request("timeoutSeconds is not a number").error());
     if (seconds > 0) time = std::chrono::seconds(std::min<int64_t>(seconds, 86400));
   }
   const base::TimePoint deadline = base::Clock::now() + time;
   // An unsuitable form of output for a stream of events.
   if (x.output.encoding == OutputForm::Encoding::yaml)
-    co_return co_await send_error(x, base::fail(406, "NotAcceptable", "only the following media types are accepted: application/json;stream=watch, "
-                                                                      "application/vnd.kubernetes.protobuf;stream=watch").error());
+    co_return co_await send_error(x, base::fail(406, "NotAcceptable",
+                                                "only the following media types are accepted: application/json;stream=watch, "
+                                                "application/vnd.kubernetes.protobuf;stream=watch")
+                                         .error());
   x.output.pretty = false;
 
   auto session = co_await operations_.registry().watch(&r, std::move(ns), std::move(request));

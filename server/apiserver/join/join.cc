@@ -64,7 +64,8 @@ Result<std::string> Join::authenticate(Exchange& x) const {
 }
 
 Task<Result<>> Join::claim_name(std::string node, std::string secret) {
-  if (node == facts_.own_node) co_return base::forbidden("nodes", node, "this is the name of the server's own node; join with another --node-name");
+  if (node == facts_.own_node)
+    co_return base::forbidden("nodes", node, "this is the name of the server's own node; join with another --node-name");
   const ResourceInfo* secrets = registry_.resources().find("", "v1", "secrets");
   const std::string name = node + ".node-password", hash = base::sha256_hex(secret);
   for (int number = 0; number < 3; ++number) {
@@ -72,12 +73,17 @@ Task<Result<>> Join::claim_name(std::string node, std::string secret) {
       CO_TRY(value stored, base::parse_json(*record->value));
       auto decoded = base::base64_decode(base::get_string(stored, "data.hash"));
       if (decoded && base::equal_constant_time(*decoded, hash)) co_return Result<>{};
-      co_return base::forbidden("nodes", node, "this name belongs to another host (its node secret differs). Delete the Node object if that host is gone, or join with another --node-name");
+      co_return base::forbidden("nodes", node,
+                                "this name belongs to another host (its node secret differs). Delete the Node object if that host is gone, "
+                                "or join with another --node-name");
     }
     Call call;
     call.user = std::make_shared<const UserInfo>(UserInfo::apiserver());
     call.field_manager = "join";
-    value made = object{{"apiVersion", "v1"}, {"kind", "Secret"}, {"metadata", object{{"name", name}, {"namespace", "kube-system"}}}, {"type", "appliance.dev/node-password"},
+    value made = object{{"apiVersion", "v1"},
+                        {"kind", "Secret"},
+                        {"metadata", object{{"name", name}, {"namespace", "kube-system"}}},
+                        {"type", "appliance.dev/node-password"},
                         {"data", object{{"hash", base::base64_encode(hash)}}}};
     auto created = co_await registry_.create(Target{secrets, "kube-system", {}, {}}, call, std::move(made));
     if (created) co_return Result<>{};

@@ -23,7 +23,9 @@ std::string make_limited_token() {
 
 object limited_token_secret(std::string_view token, std::optional<base::WallTime> expiry, std::string_view description) {
   std::string id(token.substr(0, 6));
-  object data{{"token-id", base::base64_encode(id)}, {"token-hash", base::base64_encode(base::sha256_hex(token.substr(7)))}, {"role", base::base64_encode("agent")}};
+  object data{{"token-id", base::base64_encode(id)},
+              {"token-hash", base::base64_encode(base::sha256_hex(token.substr(7)))},
+              {"role", base::base64_encode("agent")}};
   if (expiry) data["expiration"] = base::base64_encode(base::rfc3339(*expiry));
   if (!description.empty()) data["description"] = base::base64_encode(description);
   return {{"apiVersion", "v1"},
@@ -35,7 +37,8 @@ object limited_token_secret(std::string_view token, std::optional<base::WallTime
 
 bool limited_token_holds(const datastore::Store& store, std::string_view token) {
   if (!is_bootstrap_token(token)) return false;
-  datastore::RecordPtr record = store.get(object_key("", "secrets", "kube-system", std::string(join_token_prefix).append(token.substr(0, 6))));
+  datastore::RecordPtr record =
+      store.get(object_key("", "secrets", "kube-system", std::string(join_token_prefix).append(token.substr(0, 6))));
   auto secret = record ? base::parse_json(*record->value, 256) : base::Result<base::json::value>(base::not_found("secrets", ""));
   if (!secret || base::get_string(*secret, "type") != join_token_type || base::find(*secret, "metadata.deletionTimestamp")) return false;
   std::string hash = secret_entry(*secret, "token-hash");

@@ -11,7 +11,8 @@ std::string trimmed(std::string s) {
   return s;
 }
 
-base::Result<std::string> secret_of(const std::string& path, const std::string& given, const std::string& otherwise, const std::string& ca_pem, std::string_view role) {
+base::Result<std::string> secret_of(const std::string& path, const std::string& given, const std::string& otherwise,
+                                    const std::string& ca_pem, std::string_view role) {
   std::string secret(secret_in_token(given));
   if (secret.empty() && base::exists(path)) {
     TRY(std::string text, base::read_file(path, 4096));
@@ -38,7 +39,8 @@ std::string full_token(const std::string& ca_pem, std::string_view role, std::st
   return "A10" + base::sha256_hex(ca_pem) + "::" + std::string(role) + ":" + std::string(secret);
 }
 
-base::Result<JoinTokens> load_join_tokens(const std::string& data_dir, const std::string& given, const std::string& given_agent, const std::string& ca_pem) {
+base::Result<JoinTokens> load_join_tokens(const std::string& data_dir, const std::string& given, const std::string& given_agent,
+                                          const std::string& ca_pem) {
   JoinTokens out;
   std::string directory = data_dir + "/server";
   CHECK_OK(base::make_dirs(directory, 0700));

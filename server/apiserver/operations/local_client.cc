@@ -29,7 +29,8 @@ class LocalWatch final : public api::Watch {
                : item.type == WatchItem::Type::deleted  ? api::WatchEvent::Type::deleted
                                                         : api::WatchEvent::Type::bookmark;
     if (item.type == WatchItem::Type::bookmark) {
-      out.object = base::make_bytes(fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":{{"resourceVersion":"{}"}}}})", resource_.kind->kind, resource_.api_version, item.revision));
+      out.object = base::make_bytes(fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":{{"resourceVersion":"{}"}}}})",
+                                                resource_.kind->kind, resource_.api_version, item.revision));
     } else {
       out.object = registry_.present(resource_, item.record);
       if (item.type == WatchItem::Type::deleted) out.object = with_revision(*out.object, item.revision);
@@ -58,7 +59,10 @@ class LocalWatch final : public api::Watch {
 class LocalClient final : public api::Client {
  public:
   LocalClient(Operations& operations, UserInfo identity, std::string manager, audit::Auditor* auditor)
-      : operations_(operations), user_(std::make_shared<const UserInfo>(std::move(identity))), manager_(std::move(manager)), auditor_(auditor) {}
+      : operations_(operations),
+        user_(std::make_shared<const UserInfo>(std::move(identity))),
+        manager_(std::move(manager)),
+        auditor_(auditor) {}
 
   Task<Result<Bytes>> get(Resource resource, ObjectKey key, std::string subresource) override {
     CO_TRY(Target t, co_await target("get", std::move(resource), std::move(key), std::move(subresource)));
@@ -135,7 +139,8 @@ class LocalClient final : public api::Client {
   Task<Result<Bytes>> write(Write w) {
     audit::Decision decision;
     if (auditor_)
-      decision = auditor_->decide({*user_, w.verb, true, w.resource.group, w.resource.resource, w.options.subresource, w.key.ns, w.key.name, {}});
+      decision =
+          auditor_->decide({*user_, w.verb, true, w.resource.group, w.resource.resource, w.options.subresource, w.key.ns, w.key.name, {}});
     if (decision.level == audit::Level::none) {
       Call call = call_of(w.options);
       co_return body_of(co_await carry_out(std::move(w), call));
@@ -161,7 +166,8 @@ class LocalClient final : public api::Client {
 
   void write_event(audit::Event& e, const audit::Decision& decision, const Write& w, const Call& call, const Result<Reply>& reply) const {
     const std::string id = base::uuid4(), place = w.key.ns.empty() ? "" : "/namespaces/" + w.key.ns;
-    const std::string version = w.resource.group.empty() ? "/api/" + w.resource.version : "/apis/" + w.resource.group + "/" + w.resource.version;
+    const std::string version =
+        w.resource.group.empty() ? "/api/" + w.resource.version : "/apis/" + w.resource.group + "/" + w.resource.version;
     const std::string uri = version + place + "/" + w.resource.resource + (w.key.name.empty() ? "" : "/" + w.key.name) +
                             (w.options.subresource.empty() ? "" : "/" + w.options.subresource);
     auto text = [&](const std::string& object) { return decision.omit_managed_fields ? audit::without_managed_fields(object) : object; };
@@ -217,7 +223,10 @@ class LocalClient final : public api::Client {
 
   Task<Result<Target>> target(std::string verb, Resource resource, ObjectKey key, std::string subresource, std::string selected = {}) {
     const ResourceInfo* r = operations_.registry().resources().find(resource);
-    if (!r) co_return base::fail(404, "NotFound", fmt::format("the server could not find the requested resource ({}.{}/{})", resource.resource, resource.group, resource.version));
+    if (!r)
+      co_return base::fail(
+          404, "NotFound",
+          fmt::format("the server could not find the requested resource ({}.{}/{})", resource.resource, resource.group, resource.version));
     Access a;
     a.verb = std::move(verb);
     a.group = std::move(resource.group);

@@ -18,7 +18,8 @@ namespace server {
 using base::json::object;
 using base::json::value;
 
-Result<value> Operations::decode(const Body& body, const Call& call, std::vector<std::string>& problems, base::json::storage_ptr storage) const {
+Result<value> Operations::decode(const Body& body, const Call& call, std::vector<std::string>& problems,
+                                 base::json::storage_ptr storage) const {
   if (body.form == Body::Form::protobuf || api::has_protobuf_envelope(body.text)) return api::from_protobuf(body.text);
   const bool strictly = call.validation != api::FieldValidation::ignore;
   if (body.form == Body::Form::yaml) return strictly ? api::parse_yaml_strictly(body.text, problems) : api::parse_yaml(body.text);
@@ -26,7 +27,9 @@ Result<value> Operations::decode(const Body& body, const Call& call, std::vector
   return api::parse_json_strictly(body.text, problems, std::move(storage));
 }
 
-Reply Operations::reply(const ResourceInfo* r, const RecordPtr& record, int status) const { return {status, registry_.present(*r, record), r}; }
+Reply Operations::reply(const ResourceInfo* r, const RecordPtr& record, int status) const {
+  return {status, registry_.present(*r, record), r};
+}
 
 Task<Result<Reply>> Operations::get(Target t) {
   if (t.subresource == "scale") co_return co_await get_scale(std::move(t));
@@ -47,7 +50,8 @@ Task<Result<Reply>> Operations::create(Target t, Call& call, Body body) {
   if (t.subresource == "binding") co_return co_await bind(std::move(t), call, std::move(v));
   if (t.subresource == "eviction") co_return co_await evict(std::move(t), call, std::move(v));
   if (t.subresource == "token") co_return co_await request_token(std::move(t), call, std::move(v));
-  if (!t.subresource.empty()) co_return base::fail(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
+  if (!t.subresource.empty())
+    co_return base::fail(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
   CO_CHECK_OK(adopt(t, call, v, std::move(problems), body.form == Body::Form::json ? std::string_view(body.text) : std::string_view()));
   if (t.resource->is_virtual) {
     if (t.resource->resource == "bindings") {
@@ -131,26 +135,27 @@ std::string go_text(const value& v) {
 }  // namespace
 
 // `shown` gives the patch for messages; null: the patched object.
-Registry::Change Operations::adopting(Target t, Call& call, std::function<Result<value>(const value&)> change, std::vector<std::string> problems,
-                                      std::function<std::string()> shown) const {
-  return [t, &call, change = std::move(change), problems = std::move(problems), shown = std::move(shown)](const value& live) -> Result<value> {
-    TRY(value now, change(live));
-    if (auto adopted = adopt(t, call, now, problems); !adopted) {
-      // Fields that are wrong are the patch's fault.
-      std::string_view why = adopted.error().message;
-      std::string mark = fmt::format("cannot be handled as a {}: ", t.resource->kind->kind);
-      size_t at = why.find(mark);
-      if (at == why.npos || why.find("conversion") != why.npos) return std::unexpected(std::move(adopted).error());
-      std::string given = shown ? shown() : std::string();
-      if (!shown) {
-        TRY(value patched, change(live));
-        given = base::to_text(patched);
-      }
-      return base::invalid("", "", {invalid_value("patch", value(given), why.substr(at + mark.size()))});
-    }
-    restrict_change(t.subresource, now.as_object(), live.as_object());
-    return now;
-  };
+Registry::Change Operations::adopting(Target t, Call& call, std::function<Result<value>(const value&)> change,
+                                      std::vector<std::string> problems, std::function<std::string()> shown) const {
+  return
+      [t, &call, change = std::move(change), problems = std::move(problems), shown = std::move(shown)](const value& live) -> Result<value> {
+        TRY(value now, change(live));
+        if (auto adopted = adopt(t, call, now, problems); !adopted) {
+          // Fields that are wrong are the patch's fault.
+          std::string_view why = adopted.error().message;
+          std::string mark = fmt::format("cannot be handled as a {}: ", t.resource->kind->kind);
+          size_t at = why.find(mark);
+          if (at == why.npos || why.find("conversion") != why.npos) return std::unexpected(std::move(adopted).error());
+          std::string given = shown ? shown() : std::string();
+          if (!shown) {
+            TRY(value patched, change(live));
+            given = base::to_text(patched);
+          }
+          return base::invalid("", "", {invalid_value("patch", value(given), why.substr(at + mark.size()))});
+        }
+        restrict_change(t.subresource, now.as_object(), live.as_object());
+        return now;
+      };
 }
 
 Task<Result<Reply>> Operations::update(Target t, Call& call, Body body) {
@@ -201,7 +206,8 @@ Task<Result<Reply>> Operations::patch(Target t, Call& call, api::PatchType type,
   if (t.subresource == "scale") co_return co_await put_scale(std::move(t), call, [patched](value scale) { return patched(scale); });
   Registry::UpdateOptions options;
   options.system = is_system(t.subresource);
-  Registry::Change change = adopting(t, call, patched, std::move(problems), type == api::PatchType::strategic ? [&p] { return go_text(p); } : std::function<std::string()>());
+  Registry::Change change = adopting(t, call, patched, std::move(problems),
+                                     type == api::PatchType::strategic ? [&p] { return go_text(p); } : std::function<std::string()>());
   CO_TRY(RecordPtr record, co_await registry_.update(t, call, options, change));
   std::sort(call.warnings.begin(), call.warnings.end());
   call.warnings.erase(std::unique(call.warnings.begin(), call.warnings.end()), call.warnings.end());
@@ -232,18 +238,22 @@ Task<Result<Reply>> Operations::apply(Target t, Call& call, Body body) {
   if (const value* m = metadata_of(applied.as_object()).if_contains("managedFields"); m && !m->is_null())
     co_return base::bad_request("metadata.managedFields must be nil");
   if (std::string why = api::check_applied(*t.resource->kind->type, applied); !why.empty())
-    co_return base::fail(500, "", fmt::format("failed to create typed patch object ({}/{}; {}, Kind={}): {}", t.ns, t.name,
-                                              t.resource->group.empty() ? "/" + t.resource->version : t.resource->api_version, t.resource->kind->kind, why));
+    co_return base::fail(
+        500, "",
+        fmt::format("failed to create typed patch object ({}/{}; {}, Kind={}): {}", t.ns, t.name,
+                    t.resource->group.empty() ? "/" + t.resource->version : t.resource->api_version, t.resource->kind->kind, why));
   if (call.validation == api::FieldValidation::ignore) problems.clear();
   if (call.validation == api::FieldValidation::strict && !problems.empty())
     co_return base::bad_request(fmt::format("error strict decoding YAML: yaml: unmarshal errors:\n  {}", fmt::join(problems, "\n  ")));
   CO_CHECK_OK(adopt(t, call, applied, std::move(problems)));
   const std::string version(text_of(metadata_of(applied.as_object()), "resourceVersion"));
   const std::string uid(text_of(metadata_of(applied.as_object()), "uid"));
-  for (std::string_view name : {"resourceVersion", "uid", "creationTimestamp", "generation", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"})
+  for (std::string_view name :
+       {"resourceVersion", "uid", "creationTimestamp", "generation", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"})
     metadata_of(applied.as_object()).erase(name);
   if (t.subresource == "status") {
-    object only({{"apiVersion", t.resource->api_version}, {"kind", t.resource->kind->kind}, {"metadata", applied.as_object()["metadata"]}}, applied.storage());
+    object only({{"apiVersion", t.resource->api_version}, {"kind", t.resource->kind->kind}, {"metadata", applied.as_object()["metadata"]}},
+                applied.storage());
     if (const value* status = applied.as_object().if_contains("status")) only["status"] = *status;
     applied = std::move(only);
   } else if (t.resource->has_status) {
@@ -259,7 +269,9 @@ Task<Result<Reply>> Operations::apply(Target t, Call& call, Body body) {
   if (absent) {
     if (!t.subresource.empty()) co_return base::not_found(t.resource->qualified, t.name);
     if (!version.empty() && version != "0") co_return modified_meanwhile(*t.resource, t.name);
-    if (!uid.empty()) co_return base::conflict(t.resource->qualified, t.name, fmt::format("uid mismatch: the provided object specified uid {}, and no existing object was found", uid));
+    if (!uid.empty())
+      co_return base::conflict(t.resource->qualified, t.name,
+                               fmt::format("uid mismatch: the provided object specified uid {}, and no existing object was found", uid));
     CO_TRY(value made, api::apply(*kind, value(), applied, manager, call.force));
     auto stored = co_await store_new(t, call, std::move(made));
     // Somebody else was faster: then this is an update.
@@ -271,12 +283,13 @@ Task<Result<Reply>> Operations::apply(Target t, Call& call, Body body) {
   options.uid = uid;
   options.system = is_system(t.subresource);
   const bool force = call.force;
-  CO_TRY(RecordPtr record, co_await registry_.update(t, call, options, [conversion, kind, &applied, manager, force](const value& live) -> Result<value> {
-    if (!conversion) return api::apply(*kind, live, applied, manager, force);
-    value stored(live, live.storage());
-    conversion->to_stored(stored.as_object());
-    return api::apply(*kind, stored, applied, manager, force);
-  }));
+  CO_TRY(RecordPtr record,
+         co_await registry_.update(t, call, options, [conversion, kind, &applied, manager, force](const value& live) -> Result<value> {
+           if (!conversion) return api::apply(*kind, live, applied, manager, force);
+           value stored(live, live.storage());
+           conversion->to_stored(stored.as_object());
+           return api::apply(*kind, stored, applied, manager, force);
+         }));
   co_return reply(t.resource, record);
 }
 
@@ -297,8 +310,8 @@ Task<Result<Reply>> Operations::remove_collection(Target t, Call& call, DeleteRe
   object meta{{"resourceVersion", std::to_string(found.revision)}};
   if (!found.continue_token.empty()) meta["continue"] = found.continue_token;
   if (found.remaining > 0) meta["remainingItemCount"] = found.remaining;
-  std::string text = fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":{},"items":[)", t.resource->kind->list_kind, t.resource->api_version,
-                                 base::to_text(meta));
+  std::string text = fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":{},"items":[)", t.resource->kind->list_kind,
+                                 t.resource->api_version, base::to_text(meta));
   bool first = true;
   for (const RecordPtr& record : found.records) {
     Target one = t;

@@ -40,7 +40,8 @@ class Operations {
   Task<Result<Reply>> remove_collection(Target target, Call& call, DeleteRequest request, ListRequest selected);
 
   // Lists of what is not stored but asked for (metrics.k8s.io), for clients in this process.
-  using Gather = std::function<Task<Result<std::vector<base::json::value>>>(const ResourceInfo* resource, std::string ns, Selection selection)>;
+  using Gather =
+      std::function<Task<Result<std::vector<base::json::value>>>(const ResourceInfo* resource, std::string ns, Selection selection)>;
   void set_gather(Gather gather) { gather_ = std::move(gather); }
   const Gather& gather() const { return gather_; }
 
@@ -48,7 +49,8 @@ class Operations {
   const Authorizer& authorizer() const { return authorizer_; }
 
  private:
-  Result<base::json::value> decode(const Body& body, const Call& call, std::vector<std::string>& problems, base::json::storage_ptr storage) const;
+  Result<base::json::value> decode(const Body& body, const Call& call, std::vector<std::string>& problems,
+                                   base::json::storage_ptr storage) const;
   Reply reply(const ResourceInfo* resource, const RecordPtr& record, int status = 200) const;
   Task<Result<Reply>> store_new(Target target, Call& call, base::json::value object);
   Task<Result<Reply>> apply(Target target, Call& call, Body body);

@@ -40,7 +40,8 @@ Task<Result<Reply>> Operations::bind(Target t, Call& call, value binding) {
   std::string_view kind = base::get_string(binding, "target.kind", "Node");
   std::string uid(base::get_string(binding, "metadata.uid")), version(base::get_string(binding, "metadata.resourceVersion"));
   if (node.empty()) co_return base::invalid("Binding", t.name, {required("target.name")});
-  if (!kind.empty() && kind != "Node") co_return base::invalid("Binding", t.name, {not_supported("target.kind", kind, {"Node", "<empty>"})});
+  if (!kind.empty() && kind != "Node")
+    co_return base::invalid("Binding", t.name, {not_supported("target.kind", kind, {"Node", "<empty>"})});
   Registry::UpdateOptions options;
   options.system = true;
   options.uid = uid;
@@ -48,7 +49,8 @@ Task<Result<Reply>> Operations::bind(Target t, Call& call, value binding) {
   const std::string name = t.name;
   Registry::Change set = [binding, node, name](const value& live) -> Result<value> {
     auto refuse = [&](std::string_view why) { return base::conflict("pods/binding", name, why); };
-    if (base::find(live, "metadata.deletionTimestamp")) return refuse(fmt::format("pod {} is being deleted, cannot be assigned to a host", name));
+    if (base::find(live, "metadata.deletionTimestamp"))
+      return refuse(fmt::format("pod {} is being deleted, cannot be assigned to a host", name));
     if (std::string_view has = base::get_string(live, "spec.nodeName"); !has.empty())
       return refuse(fmt::format("pod {} is already assigned to node \"{}\"", name, has));
     if (const array* gates = base::find_array(live, "spec.schedulingGates"); gates && !gates->empty())
@@ -95,7 +97,8 @@ Task<Result<Reply>> Operations::evict(Target t, Call& call, value eviction) {
         const object* labels = base::find_object(pod, "metadata.labels");
         if (parsed && parsed->matches(labels ? *labels : none)) matching.push_back(b);
       }
-      if (matching.size() > 1) co_return base::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.");
+      if (matching.size() > 1)
+        co_return base::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.");
       if (!matching.empty()) {
         const std::string name(name_in_key(matching[0]->key));
         bool again = false;
@@ -110,8 +113,8 @@ Task<Result<Reply>> Operations::evict(Target t, Call& call, value eviction) {
           if (allowed <= 0) {
             base::Error e = base::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 0).error();
             e.causes.push_back({"DisruptionBudget",
-                                fmt::format("The disruption budget {} needs {} healthy pods and has {} currently", name, base::get_int(live, "status.desiredHealthy"),
-                                            base::get_int(live, "status.currentHealthy")),
+                                fmt::format("The disruption budget {} needs {} healthy pods and has {} currently", name,
+                                            base::get_int(live, "status.desiredHealthy"), base::get_int(live, "status.currentHealthy")),
                                 {}});
             return std::unexpected(std::move(e));
           }

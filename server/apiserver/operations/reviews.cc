@@ -54,8 +54,11 @@ void check_selector(const value& spec, std::string_view name, std::vector<base::
   const std::string_view raw = text_of(*selector, "rawSelector");
   const array* requirements = base::find_array(spec, path + ".requirements");
   const bool listed = requirements && !requirements->empty();
-  if (!raw.empty() && listed) causes.push_back(invalid_value(field + ".rawSelector", value(raw), "may not specified at the same time as requirements"));
-  if (raw.empty() && !listed) causes.push_back(required(field + ".requirements", fmt::format("when {} is specified, requirements or rawSelector is required", field)));
+  if (!raw.empty() && listed)
+    causes.push_back(invalid_value(field + ".rawSelector", value(raw), "may not specified at the same time as requirements"));
+  if (raw.empty() && !listed)
+    causes.push_back(
+        required(field + ".requirements", fmt::format("when {} is specified, requirements or rawSelector is required", field)));
   if (!listed) return;
   for (size_t i = 0; i < requirements->size(); ++i) {
     const value& one = (*requirements)[i];
@@ -85,7 +88,9 @@ std::string selected_name(const value& spec, std::string& problem) {
   }
   if (const array* requirements = base::find_array(spec, "resourceAttributes.fieldSelector.requirements"))
     for (const value& one : *requirements)
-      if (auto values = texts(one, "values"); base::get_string(one, "key") == "metadata.name" && base::get_string(one, "operator") == "In" && values.size() == 1) return values[0];
+      if (auto values = texts(one, "values");
+          base::get_string(one, "key") == "metadata.name" && base::get_string(one, "operator") == "In" && values.size() == 1)
+        return values[0];
   return {};
 }
 
@@ -151,22 +156,29 @@ Task<Result<Reply>> Operations::review_access(Target t, Call& call, value v) {
   Access a = access_of(spec, problem);
   std::vector<base::Cause> causes;
   bool resource = base::find_object(spec, "resourceAttributes"), other = base::find_object(spec, "nonResourceAttributes");
-  if (resource && other) causes.push_back(invalid_value("spec.nonResourceAttributes", value(nullptr), "cannot be specified in combination with resourceAttributes"));
-  if (!resource && !other) causes.push_back(invalid_value("spec.resourceAttributes", value(nullptr), "exactly one of nonResourceAttributes or resourceAttributes must be specified"));
+  if (resource && other)
+    causes.push_back(
+        invalid_value("spec.nonResourceAttributes", value(nullptr), "cannot be specified in combination with resourceAttributes"));
+  if (!resource && !other)
+    causes.push_back(invalid_value("spec.resourceAttributes", value(nullptr),
+                                   "exactly one of nonResourceAttributes or resourceAttributes must be specified"));
   check_selector(spec, "fieldSelector", causes);
   check_selector(spec, "labelSelector", causes);
-  if (!text_of(metadata_of(v.as_object()), "name").empty()) causes.push_back(invalid_value("metadata", v.as_object()["metadata"], "must be empty"));
+  if (!text_of(metadata_of(v.as_object()), "name").empty())
+    causes.push_back(invalid_value("metadata", v.as_object()["metadata"], "must be empty"));
   UserInfo user = *call.user;
   if (kind != "SelfSubjectAccessReview") {
     user = {};
     user.name = base::get_string(spec, "user");
     user.uid = base::get_string(spec, "uid");
     user.groups = texts(spec, "groups");
-    if (user.name.empty() && user.groups.empty()) causes.push_back(invalid_value("spec.user", value(""), "at least one of user or group must be specified"));
+    if (user.name.empty() && user.groups.empty())
+      causes.push_back(invalid_value("spec.user", value(""), "at least one of user or group must be specified"));
   }
   if (kind == "LocalSubjectAccessReview") {
     if (other) causes.push_back(invalid_value("spec.nonResourceAttributes", value(nullptr), "disallowed on this kind of request"));
-    else if (a.ns != t.ns) causes.push_back(invalid_value("spec.resourceAttributes.namespace", value(a.ns), "must match metadata.namespace"));
+    else if (a.ns != t.ns)
+      causes.push_back(invalid_value("spec.resourceAttributes.namespace", value(a.ns), "must match metadata.namespace"));
   }
   if (!causes.empty()) co_return base::invalid(kind + ".authorization.k8s.io", "", std::move(causes));
   Decision d = co_await authorizer_.decide(user, a);
@@ -193,7 +205,8 @@ Result<Reply> Operations::review_rules(Call& call, value v) {
   // What the node authoriser grants depends on objects and cannot be listed.
   const bool node = node_of(*call.user).has_value();
   if (node) problems += fmt::format("{}node authorizer does not support user rule resolution", problems.empty() ? "" : "; ");
-  object status{{"resourceRules", std::move(resources)}, {"nonResourceRules", std::move(others)}, {"incomplete", node || !problems.empty()}};
+  object status{
+      {"resourceRules", std::move(resources)}, {"nonResourceRules", std::move(others)}, {"incomplete", node || !problems.empty()}};
   if (!problems.empty()) status["evaluationError"] = problems;
   v.as_object()["status"] = std::move(status);
   return created(std::move(v));

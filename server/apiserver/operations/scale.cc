@@ -71,7 +71,8 @@ Task<Result<Reply>> Operations::put_scale(Target t, Call& call, std::function<Re
 Task<Result<Reply>> Operations::apply_scale(Target t, Call& call, value scale) {
   const std::string version(base::get_string(scale, "apiVersion")), kind_said(base::get_string(scale, "kind"));
   if (version != "autoscaling/v1" || kind_said != "Scale")
-    co_return base::bad_request(fmt::format("the API version and kind in the data ({}, {}) do not match the expected ones (autoscaling/v1, Scale)", version, kind_said));
+    co_return base::bad_request(fmt::format(
+        "the API version and kind in the data ({}, {}) do not match the expected ones (autoscaling/v1, Scale)", version, kind_said));
   const value* n = base::find(scale, "spec.replicas");
   if (n && !n->is_null() && !n->is_int64()) co_return base::bad_request("Scale: spec.replicas must be a number");
   if (n && n->is_int64() && n->get_int64() < 0)

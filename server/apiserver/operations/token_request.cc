@@ -42,8 +42,10 @@ bool names_audience(const value& pod, std::string_view audience) {
 
 // Fills in what the request is bound to; the pod, when it is one.
 Result<value> Operations::bind_token(const Target& t, const value& request, TokenGrant& grant) const {
-  const std::string kind(base::get_string(request, "spec.boundObjectRef.kind")), name(base::get_string(request, "spec.boundObjectRef.name"));
-  const std::string uid(base::get_string(request, "spec.boundObjectRef.uid")), version(base::get_string(request, "spec.boundObjectRef.apiVersion"));
+  const std::string kind(base::get_string(request, "spec.boundObjectRef.kind")),
+      name(base::get_string(request, "spec.boundObjectRef.name"));
+  const std::string uid(base::get_string(request, "spec.boundObjectRef.uid")),
+      version(base::get_string(request, "spec.boundObjectRef.apiVersion"));
   const char* resource = kind == "Pod" ? "pods" : kind == "Secret" ? "secrets" : kind == "Node" ? "nodes" : nullptr;
   if (!resource || (!version.empty() && version != "v1"))
     return base::bad_request(fmt::format("cannot bind token for serviceaccount \"{}\" to object type {}, Kind={}", t.name, version, kind));
@@ -53,13 +55,18 @@ Result<value> Operations::bind_token(const Target& t, const value& request, Toke
   if (kind == "Pod") {
     TRY(pod, base::parse_json(*bound->value, 256));
     std::string_view account = base::get_string(pod, "spec.serviceAccountName");
-    if (account != t.name) return base::bad_request(fmt::format("cannot bind token for serviceaccount \"{}\" to pod running with different serviceaccount name.", t.name));
+    if (account != t.name)
+      return base::bad_request(
+          fmt::format("cannot bind token for serviceaccount \"{}\" to pod running with different serviceaccount name.", t.name));
     grant.node_name = base::get_string(pod, "spec.nodeName");
     if (RecordPtr node = registry_.store().get(object_key("", "nodes", {}, grant.node_name))) grant.node_uid = attributes_of(*node).uid;
   }
   const std::string& has = attributes_of(*bound).uid;
   if (!uid.empty() && uid != has)
-    return base::conflict(kind, name, fmt::format("the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated", uid));
+    return base::conflict(kind, name,
+                          fmt::format("the UID in the bound object reference ({}) does not match the UID in record. The object might have "
+                                      "been deleted and then recreated",
+                                      uid));
   grant.bound = {kind, name, has};
   return pod;
 }
@@ -93,7 +100,9 @@ Task<Result<Reply>> Operations::request_token(Target t, Call& call, value reques
   grant.uid = attributes_of(*account).uid;
   grant.audiences = texts(request, "spec.audiences");
   const int64_t seconds = base::get_int(request, "spec.expirationSeconds", 3600);
-  auto out_of_bounds = [&](std::string_view why) { return base::invalid("TokenRequest.authentication.k8s.io", "", {invalid_value("spec.expirationSeconds", value(seconds), why)}); };
+  auto out_of_bounds = [&](std::string_view why) {
+    return base::invalid("TokenRequest.authentication.k8s.io", "", {invalid_value("spec.expirationSeconds", value(seconds), why)});
+  };
   if (seconds < shortest) co_return out_of_bounds("may not specify a duration less than 10 minutes");
   if (seconds > longest) co_return out_of_bounds("may not specify a duration larger than 2^32 seconds");
   value pod;
@@ -104,14 +113,16 @@ Task<Result<Reply>> Operations::request_token(Target t, Call& call, value reques
   if (auto node = node_of(*call.user)) CO_CHECK_OK(co_await check_node_token(*node, grant, pod, call));
   const auto& own = tokens_.audiences();
   if (grant.audiences.empty()) grant.audiences = own;
-  const bool for_us = std::all_of(grant.audiences.begin(), grant.audiences.end(), [&](const std::string& a) { return std::find(own.begin(), own.end(), a) != own.end(); });
+  const bool for_us = std::all_of(grant.audiences.begin(), grant.audiences.end(),
+                                  [&](const std::string& a) { return std::find(own.begin(), own.end(), a) != own.end(); });
   grant.lifetime = std::chrono::seconds(seconds);
   if (grant.bound.kind == "Pod" && seconds == pod_token_seconds && for_us) {
     grant.warn_after = grant.lifetime;
     grant.lifetime = std::chrono::seconds(year);
   }
   const auto now = base::WallClock::now();
-  object spec{{"audiences", array(grant.audiences.begin(), grant.audiences.end())}, {"expirationSeconds", seconds}, {"boundObjectRef", nullptr}};
+  object spec{
+      {"audiences", array(grant.audiences.begin(), grant.audiences.end())}, {"expirationSeconds", seconds}, {"boundObjectRef", nullptr}};
   if (reference) spec["boundObjectRef"] = *reference;
   object meta{{"name", t.name}, {"namespace", t.ns}, {"creationTimestamp", base::rfc3339(now)}};
   if (call.dry_run)

@@ -44,7 +44,8 @@ std::string public_pem(EVP_PKEY* key) {
 
 void set_name(X509_NAME* name, const Subject& subject) {
   auto add = [&](int nid, const std::string& value) {
-    X509_NAME_add_entry_by_NID(name, nid, MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(value.data()), static_cast<int>(value.size()), -1, 0);
+    X509_NAME_add_entry_by_NID(name, nid, MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(value.data()),
+                               static_cast<int>(value.size()), -1, 0);
   };
   for (const std::string& o : subject.organizations) add(NID_organizationName, o);
   add(NID_commonName, subject.common_name);
@@ -71,7 +72,8 @@ void read_names(const GENERAL_NAMES* names, std::vector<std::string>& dns, std::
   for (int i = 0; i < sk_GENERAL_NAME_num(names); ++i) {
     const GENERAL_NAME* n = sk_GENERAL_NAME_value(names, i);
     if (n->type == GEN_DNS) {
-      dns.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(n->d.dNSName)), static_cast<size_t>(ASN1_STRING_length(n->d.dNSName)));
+      dns.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(n->d.dNSName)),
+                       static_cast<size_t>(ASN1_STRING_length(n->d.dNSName)));
     } else if (n->type == GEN_IPADD) {
       char text[INET6_ADDRSTRLEN];
       int family = ASN1_STRING_length(n->d.iPAddress) == 4 ? AF_INET : AF_INET6;
@@ -129,8 +131,8 @@ Result<std::string> sign(X509* issuer, EVP_PKEY* issuer_key, EVP_PKEY* subject_k
   Bignum number(BN_bin2bn(serial, sizeof serial, nullptr));
   BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(cert.get()));
   X509_gmtime_adj(X509_getm_notBefore(cert.get()), -static_cast<long>(profile.backdate.count()));
-  X509_time_adj_ex(X509_getm_notAfter(cert.get()), static_cast<int>(profile.validity.count() / 86400), static_cast<long>(profile.validity.count() % 86400),
-                   nullptr);
+  X509_time_adj_ex(X509_getm_notAfter(cert.get()), static_cast<int>(profile.validity.count() / 86400),
+                   static_cast<long>(profile.validity.count() % 86400), nullptr);
   X509_set_pubkey(cert.get(), subject_key);
   Name name(X509_NAME_new());
   set_name(name.get(), profile.subject);

@@ -96,7 +96,8 @@ Result<ClusterPki> load_or_make(const std::string& directory, const ServerNames&
   if (base::exists(ca_path + ".crt")) {
     TRY(out.ca, load(ca_path));
     TRY(CertificateFacts facts, read_certificate(out.ca.certificate_pem));
-    if (facts.not_after - base::WallClock::now() < 24h * 365) base::log::warn("pki", "the cluster CA ends on {}", base::rfc3339(facts.not_after));
+    if (facts.not_after - base::WallClock::now() < 24h * 365)
+      base::log::warn("pki", "the cluster CA ends on {}", base::rfc3339(facts.not_after));
   } else {
     auto serial = std::chrono::duration_cast<std::chrono::seconds>(base::WallClock::now().time_since_epoch()).count();
     TRY(out.ca, make_authority("appliance-ca@" + std::to_string(serial), 24h * 3650));

@@ -25,9 +25,11 @@ struct Algorithm {
 };
 
 constexpr Algorithm algorithms[] = {
-    {"RS256", EVP_sha256, nullptr, nullptr, 0, false},       {"RS384", EVP_sha384, nullptr, nullptr, 0, false},       {"RS512", EVP_sha512, nullptr, nullptr, 0, false},
-    {"PS256", EVP_sha256, nullptr, nullptr, 0, true},        {"PS384", EVP_sha384, nullptr, nullptr, 0, true},        {"PS512", EVP_sha512, nullptr, nullptr, 0, true},
-    {"ES256", EVP_sha256, "P-256", "prime256v1", 32, false}, {"ES384", EVP_sha384, "P-384", "secp384r1", 48, false}, {"ES512", EVP_sha512, "P-521", "secp521r1", 66, false},
+    {"RS256", EVP_sha256, nullptr, nullptr, 0, false},       {"RS384", EVP_sha384, nullptr, nullptr, 0, false},
+    {"RS512", EVP_sha512, nullptr, nullptr, 0, false},       {"PS256", EVP_sha256, nullptr, nullptr, 0, true},
+    {"PS384", EVP_sha384, nullptr, nullptr, 0, true},        {"PS512", EVP_sha512, nullptr, nullptr, 0, true},
+    {"ES256", EVP_sha256, "P-256", "prime256v1", 32, false}, {"ES384", EVP_sha384, "P-384", "secp384r1", 48, false},
+    {"ES512", EVP_sha512, "P-521", "secp521r1", 66, false},
 };
 
 const Algorithm* find_algorithm(std::string_view name) {
@@ -78,7 +80,9 @@ Key from_parameters(const char* type, OSSL_PARAM_BLD* build) {
   Owned<OSSL_PARAM, OSSL_PARAM_free> parameters(OSSL_PARAM_BLD_to_param(build));
   Owned<EVP_PKEY_CTX, EVP_PKEY_CTX_free> context(EVP_PKEY_CTX_new_from_name(nullptr, type, nullptr));
   EVP_PKEY* key = nullptr;
-  if (!parameters || !context || EVP_PKEY_fromdata_init(context.get()) != 1 || EVP_PKEY_fromdata(context.get(), &key, EVP_PKEY_PUBLIC_KEY, parameters.get()) != 1) return nullptr;
+  if (!parameters || !context || EVP_PKEY_fromdata_init(context.get()) != 1 ||
+      EVP_PKEY_fromdata(context.get(), &key, EVP_PKEY_PUBLIC_KEY, parameters.get()) != 1)
+    return nullptr;
   return Key(key);
 }
 
@@ -107,7 +111,8 @@ Key rsa_key(const base::json::value& jwk) {
 bool use_padding(EVP_PKEY_CTX* context, const Algorithm& a) {
   if (a.curve != nullptr) return true;
   if (!a.pss) return EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_PADDING) == 1;
-  return EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_PSS_PADDING) == 1 && EVP_PKEY_CTX_set_rsa_pss_saltlen(context, RSA_PSS_SALTLEN_DIGEST) == 1;
+  return EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_PSS_PADDING) == 1 &&
+         EVP_PKEY_CTX_set_rsa_pss_saltlen(context, RSA_PSS_SALTLEN_DIGEST) == 1;
 }
 
 const unsigned char* raw(std::string_view s) { return reinterpret_cast<const unsigned char*>(s.data()); }
@@ -186,12 +191,13 @@ Result<std::string> sign_jws(const JwsKey& key, std::string_view data) {
   DigestContext context(EVP_MD_CTX_new());
   EVP_PKEY_CTX* inner = nullptr;
   size_t n = 0;
-  if (a == nullptr || !fits(*a, key.key.get()) || EVP_DigestSignInit(context.get(), &inner, a->digest(), nullptr, key.key.get()) != 1 || !use_padding(inner, *a) ||
-      EVP_DigestSign(context.get(), nullptr, &n, raw(data), data.size()) != 1) {
+  if (a == nullptr || !fits(*a, key.key.get()) || EVP_DigestSignInit(context.get(), &inner, a->digest(), nullptr, key.key.get()) != 1 ||
+      !use_padding(inner, *a) || EVP_DigestSign(context.get(), nullptr, &n, raw(data), data.size()) != 1) {
     return unusable("it does not sign");
   }
   std::string out(n, '\0');
-  if (EVP_DigestSign(context.get(), reinterpret_cast<unsigned char*>(out.data()), &n, raw(data), data.size()) != 1) return unusable("it does not sign");
+  if (EVP_DigestSign(context.get(), reinterpret_cast<unsigned char*>(out.data()), &n, raw(data), data.size()) != 1)
+    return unusable("it does not sign");
   out.resize(n);
   if (a->curve == nullptr) return out;
   return joined(out, a->half);

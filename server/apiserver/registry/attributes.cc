@@ -33,7 +33,8 @@ namespace {
 // Takes single members out of a stored object (compact JSON, known to be well-formed) without decoding the rest: a server starts with all its objects.
 class Excerpt {
  public:
-  Excerpt(std::vector<std::string_view> wanted, base::json::storage_ptr storage) : wanted_(std::move(wanted)), storage_(std::move(storage)) {}
+  Excerpt(std::vector<std::string_view> wanted, base::json::storage_ptr storage)
+      : wanted_(std::move(wanted)), storage_(std::move(storage)) {}
 
   // The object with nothing but the wanted paths.
   base::json::object of(std::string_view text, const std::string& prefix = {}) const {
@@ -48,7 +49,8 @@ class Excerpt {
       std::string path = prefix + std::string(name);
       if (std::find(wanted_.begin(), wanted_.end(), path) != wanted_.end()) {
         if (auto v = base::parse_json(member, 64, storage_)) out[name] = std::move(*v);
-      } else if (path += '.'; member.starts_with('{') && std::any_of(wanted_.begin(), wanted_.end(), [&](auto w) { return w.starts_with(path); })) {
+      } else if (path += '.';
+                 member.starts_with('{') && std::any_of(wanted_.begin(), wanted_.end(), [&](auto w) { return w.starts_with(path); })) {
         out[name] = of(member, path);
       }
     }
@@ -95,13 +97,16 @@ std::shared_ptr<const Attributes> read_attributes(std::string_view key, std::str
   constexpr std::string_view mark = "\"resourceVersion\":\"";
   size_t at = value.find(mark);
   std::vector<std::string_view> wanted = api::selectable_fields(group == "core" ? std::string_view() : group, resource);
-  for (std::string_view path : {"metadata.name", "metadata.uid", "metadata.labels", "metadata.deletionTimestamp", "status.succeeded"}) wanted.push_back(path);
+  for (std::string_view path : {"metadata.name", "metadata.uid", "metadata.labels", "metadata.deletionTimestamp", "status.succeeded"})
+    wanted.push_back(path);
   base::JsonArena arena;
   base::json::value parts(Excerpt(std::move(wanted), arena).of(value), arena);
   return make_attributes(group, resource, parts, at == std::string_view::npos ? 0 : at + mark.size());
 }
 
-std::string_view tag_of(const datastore::Record& record) { return record.attributes ? attributes_of(record).field(tag_field) : std::string_view(); }
+std::string_view tag_of(const datastore::Record& record) {
+  return record.attributes ? attributes_of(record).field(tag_field) : std::string_view();
+}
 
 datastore::Tag tag() { return &tag_of; }
 

@@ -72,7 +72,8 @@ object* part(object& o, std::string_view name) {
 
 bool is_cpu(const value& metric, std::string_view amount_in) {
   const object* amount = base::find_object(metric, amount_in);
-  return base::get_string(metric, "type") == "Resource" && base::get_string(metric, "resource.name") == "cpu" && amount && amount->contains("averageUtilization");
+  return base::get_string(metric, "type") == "Resource" && base::get_string(metric, "resource.name") == "cpu" && amount &&
+         amount->contains("averageUtilization");
 }
 
 // The cpu utilisation among metrics; null when there is none.
@@ -115,7 +116,8 @@ void set(object& into, std::string_view name, value v) {
 
 void autoscaler_to_v2(object& o) {
   o["apiVersion"] = "autoscaling/v2";
-  value metrics = take_kept(o, "metrics"), behavior = take_kept(o, "behavior"), current = take_kept(o, "current-metrics"), conditions = take_kept(o, "conditions");
+  value metrics = take_kept(o, "metrics"), behavior = take_kept(o, "behavior"), current = take_kept(o, "current-metrics"),
+        conditions = take_kept(o, "conditions");
   if (object* spec = part(o, "spec")) {
     value cpu = take(*spec, "targetCPUUtilizationPercentage");
     set(*spec, "metrics", with_cpu(std::move(metrics), cpu, "target"));
@@ -132,7 +134,9 @@ void autoscaler_to_v2(object& o) {
 void autoscaler_to_v1(object& o) {
   o["apiVersion"] = "autoscaling/v1";
   // A lone cpu metric is all that v1 has words for.
-  auto needs_keeping = [](const value& list, const value& cpu) { return list.is_array() && list.get_array().size() > (cpu.is_null() ? 0u : 1u); };
+  auto needs_keeping = [](const value& list, const value& cpu) {
+    return list.is_array() && list.get_array().size() > (cpu.is_null() ? 0u : 1u);
+  };
   value metrics, behavior, current, conditions;
   if (object* spec = part(o, "spec")) {
     value cpu = cpu_of(*spec, "metrics", "resource.target");
@@ -147,7 +151,8 @@ void autoscaler_to_v1(object& o) {
     conditions = take(*status, "conditions");
     set(*status, "currentCPUUtilizationPercentage", std::move(cpu));
   }
-  const std::pair<std::string_view, value*> rest[] = {{"metrics", &metrics}, {"behavior", &behavior}, {"current-metrics", &current}, {"conditions", &conditions}};
+  const std::pair<std::string_view, value*> rest[] = {
+      {"metrics", &metrics}, {"behavior", &behavior}, {"current-metrics", &current}, {"conditions", &conditions}};
   for (auto [name, v] : rest)
     if (!v->is_null()) keep(o, name, std::move(*v));
 }

@@ -15,7 +15,8 @@ using base::json::value;
 
 Result<> adopt(const Target& t, Call& call, value& v, std::vector<std::string> problems, std::string_view json_text) {
   const ResourceInfo& r = *t.resource;
-  if (!v.is_object()) return base::bad_request(fmt::format("the object provided is unrecognized (must be of type {}): not an object", r.kind->kind));
+  if (!v.is_object())
+    return base::bad_request(fmt::format("the object provided is unrecognized (must be of type {}): not an object", r.kind->kind));
   // Copies, here and below: an insertion moves the members of a DOM object, and short texts with them.
   std::string version(text_of(v.get_object(), "apiVersion")), kind(text_of(v.get_object(), "kind"));
   if (version.empty()) version = r.api_version;
@@ -24,7 +25,8 @@ Result<> adopt(const Target& t, Call& call, value& v, std::vector<std::string> p
     return base::bad_request(
         version != r.api_version
             ? fmt::format("the API version in the data ({}) does not match the expected API version ({})", version, r.api_version)
-            : fmt::format("{0} in version \"{1}\" cannot be handled as a {2}: converting ({1}.{0}) to ({1}.{2}): unknown conversion", kind, r.version, r.kind->kind));
+            : fmt::format("{0} in version \"{1}\" cannot be handled as a {2}: converting ({1}.{0}) to ({1}.{2}): unknown conversion", kind,
+                          r.version, r.kind->kind));
   CHECK_OK(api::prune(*r.kind, v, problems));
   if (!json_text.empty()) api::order_problems(json_text, problems);
   CHECK_OK(api::enforce(call.validation, *r.kind, problems));
@@ -58,7 +60,9 @@ Result<> check_namespace(const datastore::Store& store, const ResourceInfo& r, c
   RecordPtr record = store.get(object_key("", "namespaces", {}, ns));
   if (!record) return base::not_found("namespaces", ns);
   if (!attributes_of(*record).deleting) return {};
-  base::Error e = base::forbidden(r.qualified, name, fmt::format("unable to create new content in namespace {} because it is being terminated", ns)).error();
+  base::Error e =
+      base::forbidden(r.qualified, name, fmt::format("unable to create new content in namespace {} because it is being terminated", ns))
+          .error();
   e.causes.push_back({"NamespaceTerminating", fmt::format("namespace {} is being terminated", ns), "metadata.namespace"});
   return std::unexpected(std::move(e));
 }
@@ -136,7 +140,8 @@ Task<Result<RecordPtr>> Registry::create(Target t, Call& call, value v) {
       metadata_of(v.as_object())["name"] = prefix + name_suffix_(suffix);
     }
   }
-  co_return base::internal(fmt::format("{} \"{}\" could not be written: too many changes at the same time", r.qualified, text_of(metadata_of(v.as_object()), "name")));
+  co_return base::internal(fmt::format("{} \"{}\" could not be written: too many changes at the same time", r.qualified,
+                                       text_of(metadata_of(v.as_object()), "name")));
 }
 
 }  // namespace server

@@ -20,10 +20,12 @@ bool alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 bool any_alnum(char c) { return alnum(c) || (c >= 'A' && c <= 'Z'); }
 
 constexpr std::string_view qualified_detail =
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  "
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. "
+    "'MyName',  or 'my.name',  "
     "or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 constexpr std::string_view label_value_detail =
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. "
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+    "alphanumeric character (e.g. "
     "'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
 void check_name(std::string_view name, NameRule rule, std::string_view field, std::vector<base::Cause>& causes) {
@@ -60,7 +62,8 @@ void check_annotations(const object& meta, std::vector<base::Cause>& causes) {
     total += name.size() + (v.is_string() ? v.get_string().size() : 0);
   }
   constexpr size_t most = 256 * 1024;
-  if (total > most) causes.push_back({"FieldValueTooLong", fmt::format("Too long: may not be more than {} bytes", most), "metadata.annotations"});
+  if (total > most)
+    causes.push_back({"FieldValueTooLong", fmt::format("Too long: may not be more than {} bytes", most), "metadata.annotations"});
 }
 
 void check_owners(const object& meta, std::vector<base::Cause>& causes) {
@@ -79,9 +82,10 @@ void check_owners(const object& meta, std::vector<base::Cause>& causes) {
     const value* c = ref->if_contains("controller");
     if (!c || !c->is_bool() || !c->get_bool()) continue;
     if (!controller.empty())
-      causes.push_back(invalid_value("metadata.ownerReferences", *owners,
-                                     fmt::format("Only one reference can have Controller set to true. Found \"true\" in references for {} and {}", controller,
-                                                 text_of(*ref, "name"))));
+      causes.push_back(
+          invalid_value("metadata.ownerReferences", *owners,
+                        fmt::format("Only one reference can have Controller set to true. Found \"true\" in references for {} and {}",
+                                    controller, text_of(*ref, "name"))));
     controller = text_of(*ref, "name");
   }
 }
@@ -156,7 +160,8 @@ std::string_view text_of(const object& o, std::string_view name) {
 }
 
 void fill_new(object& meta, std::string_view ns, bool has_generation) {
-  for (std::string_view name : {"resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"}) meta.erase(name);
+  for (std::string_view name : {"resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"})
+    meta.erase(name);
   meta["uid"] = base::uuid4();
   meta["creationTimestamp"] = base::now_rfc3339();
   if (!ns.empty()) meta["namespace"] = ns;
@@ -179,7 +184,8 @@ void check_system_fields(const object& meta, const object& old, std::vector<base
 }
 
 void keep_system_fields(object& meta, const object& old) {
-  for (std::string_view name : {"uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName", "namespace"}) {
+  for (std::string_view name :
+       {"uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName", "namespace"}) {
     if (const value* v = old.if_contains(name)) meta[name] = *v;
     else meta.erase(name);
   }
@@ -242,9 +248,9 @@ void validate_metadata_update(const object& meta, const object& old, std::vector
     for (const std::string& f : finalizer_set(meta))
       if (!before.contains(f)) added += fmt::format("{}\"{}\"", added.empty() ? "" : ", ", f);
     if (!added.empty())
-      causes.push_back(forbidden_field("metadata.finalizers",
-                                       fmt::format("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-                                                   added)));
+      causes.push_back(forbidden_field(
+          "metadata.finalizers",
+          fmt::format("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}", added)));
   }
   for (std::string_view name : {"name", "namespace", "uid", "creationTimestamp"}) {
     std::string_view now = text_of(meta, name), before = text_of(old, name);
@@ -297,7 +303,8 @@ bool same_value(const value& a, const value& b) {
 }
 
 base::Cause required(std::string field, std::string_view detail) {
-  return {"FieldValueRequired", detail.empty() ? std::string("Required value") : fmt::format("Required value: {}", detail), std::move(field)};
+  return {"FieldValueRequired", detail.empty() ? std::string("Required value") : fmt::format("Required value: {}", detail),
+          std::move(field)};
 }
 
 base::Cause invalid_value(std::string field, const value& v, std::string_view detail) {

@@ -15,7 +15,8 @@ Result<Revision> parse_revision(std::string_view text) {
   Revision out = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
   if (error != std::errc() || end != text.data() + text.size())
-    return base::bad_request(fmt::format("resourceVersion: Invalid value: \"{}\": strconv.ParseUint: parsing \"{}\": invalid syntax", text, text));
+    return base::bad_request(
+        fmt::format("resourceVersion: Invalid value: \"{}\": strconv.ParseUint: parsing \"{}\": invalid syntax", text, text));
   return out;
 }
 
@@ -39,7 +40,8 @@ bool Selection::matches(const datastore::Record& record, bool namespaced) const 
   const Attributes& a = attributes_of(record);
   if (!labels.empty()) {
     bool ok = labels.matches([&](std::string_view key) -> std::optional<std::string_view> {
-      auto it = std::lower_bound(a.labels.begin(), a.labels.end(), key, [](const auto& entry, std::string_view k) { return entry.first < k; });
+      auto it =
+          std::lower_bound(a.labels.begin(), a.labels.end(), key, [](const auto& entry, std::string_view k) { return entry.first < k; });
       if (it == a.labels.end() || it->first != key) return std::nullopt;
       return std::string_view(it->second);
     });
@@ -96,7 +98,8 @@ Result<> check_list_options(const ListRequest& q) {
 Result<> check_watch_options(const WatchRequest& q) {
   if (!q.initial_events.has_value()) {
     if (q.version_match.empty()) return {};
-    return bad_options(forbidden_field("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+    return bad_options(
+        forbidden_field("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
   }
   if (q.version_match.empty())
     return bad_options(forbidden_field("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
@@ -161,14 +164,18 @@ Task<Result<ListAnswer>> Registry::list(const ResourceInfo* r, std::string ns, L
     auto page = co_await store_.list(prefix, options);
     if (!page) {
       if (page.error().code == 410 && !q.continue_token.empty()) {
-        base::Error e = base::expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without "
-                                      "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
-                                      "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
-                                      "deleted between the time the first chunk was returned and now may show up in the list.").error();
+        base::Error e =
+            base::expired(
+                "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
+                "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
+                "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
+                "deleted between the time the first chunk was returned and now may show up in the list.")
+                .error();
         e.causes.push_back({"continue", encode_continue({0, options.start_after.substr(prefix.size())}), {}});
         co_return std::unexpected(std::move(e));
       }
-      if (page.error().code == 410) co_return base::expired(fmt::format("The resourceVersion for the provided list is too old: {}", options.at));
+      if (page.error().code == 410)
+        co_return base::expired(fmt::format("The resourceVersion for the provided list is too old: {}", options.at));
       co_return std::unexpected(std::move(page).error());
     }
     out.revision = page->revision;

@@ -94,7 +94,8 @@ struct DeleteAnswer {
 
 class Registry {
  public:
-  Registry(datastore::Store& store, const Resources& resources, AdmissionChain& admission) : store_(store), resources_(resources), admission_(admission) {}
+  Registry(datastore::Store& store, const Resources& resources, AdmissionChain& admission)
+      : store_(store), resources_(resources), admission_(admission) {}
 
   // 404 when absent.
   Result<RecordPtr> get(const Target& target) const;
@@ -118,7 +119,8 @@ class Registry {
   Task<Result<DeleteAnswer>> remove(Target target, Call& call, DeleteRequest request);
 
   // Decoded live object in the resource's version.
-  Result<base::json::value> decode(const ResourceInfo& resource, const datastore::Record& record, base::json::storage_ptr storage = {}) const;
+  Result<base::json::value> decode(const ResourceInfo& resource, const datastore::Record& record,
+                                   base::json::storage_ptr storage = {}) const;
   // Text of a record in the resource's version: the stored bytes for most.
   Bytes present(const ResourceInfo& resource, const RecordPtr& record) const;
 
@@ -140,6 +142,7 @@ class Registry {
 // The object a request body holds, checked to be of the resource's kind and in the target's namespace and name; fields unknown to the type are
 // removed, and refused or warned of as the call says. `problems`: what decoding found, for the same end; they are told in the order of
 // the text where it is given.
-Result<> adopt(const Target& target, Call& call, base::json::value& object, std::vector<std::string> problems, std::string_view json_text = {});
+Result<> adopt(const Target& target, Call& call, base::json::value& object, std::vector<std::string> problems,
+               std::string_view json_text = {});
 
 }  // namespace server

@@ -14,10 +14,12 @@ namespace {
 Result<> check_preconditions(const ResourceInfo& r, const std::string& name, const datastore::Record& live, const DeleteRequest& q) {
   const std::string& uid = attributes_of(live).uid;
   if (!q.uid.empty() && q.uid != uid)
-    return base::conflict(r.qualified, name, fmt::format("Precondition failed: UID in precondition: {}, UID in object meta: {}", q.uid, uid));
+    return base::conflict(r.qualified, name,
+                          fmt::format("Precondition failed: UID in precondition: {}, UID in object meta: {}", q.uid, uid));
   if (!q.resource_version.empty() && q.resource_version != std::to_string(live.revision))
     return base::conflict(r.qualified, name,
-                          fmt::format("Precondition failed: ResourceVersion in precondition: {}, ResourceVersion in object meta: {}", q.resource_version, live.revision));
+                          fmt::format("Precondition failed: ResourceVersion in precondition: {}, ResourceVersion in object meta: {}",
+                                      q.resource_version, live.revision));
   return {};
 }
 
@@ -48,8 +50,9 @@ Task<Result<DeleteAnswer>> Registry::remove(Target t, Call& call, DeleteRequest 
   const ResourceInfo& s = *r.stored;
   const std::string key = r.key(t.ns, t.name);
   if (s.orphans_by_default && s.resource == "jobs" && q.propagation.empty() && !q.orphan_dependents_set)
-    call.warnings.push_back("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
-                            "propagationPolicy=Orphan to suppress this warning");
+    call.warnings.push_back(
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+        "propagationPolicy=Orphan to suppress this warning");
   for (int number = 0; number < most_attempts; ++number) {
     RecordPtr live = store_.get(key);
     if (!live) co_return base::not_found(r.qualified, t.name);

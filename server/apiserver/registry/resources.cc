@@ -35,7 +35,9 @@ bool returns_object(const ResourceInfo& r) {
 }
 
 NameRule name_rule(const ResourceInfo& r) {
-  if (r.group == "rbac.authorization.k8s.io" || one_of(r, {{"certificates.k8s.io", "clustertrustbundles"}, {"networking.k8s.io", "ipaddresses"}})) return NameRule::path_segment;
+  if (r.group == "rbac.authorization.k8s.io" ||
+      one_of(r, {{"certificates.k8s.io", "clustertrustbundles"}, {"networking.k8s.io", "ipaddresses"}}))
+    return NameRule::path_segment;
   if (one_of(r, {{"", "services"}})) return NameRule::rfc1035_label;
   if (one_of(r, {{"", "namespaces"}})) return NameRule::label;
   return NameRule::subdomain;
@@ -44,9 +46,11 @@ NameRule name_rule(const ResourceInfo& r) {
 std::vector<std::string> subresources(const ResourceInfo& r) {
   std::vector<std::string> out;
   if (r.has_status) out.push_back("status");
-  if (one_of(r, {{"apps", "deployments"}, {"apps", "replicasets"}, {"apps", "statefulsets"}, {"", "replicationcontrollers"}})) out.push_back("scale");
+  if (one_of(r, {{"apps", "deployments"}, {"apps", "replicasets"}, {"apps", "statefulsets"}, {"", "replicationcontrollers"}}))
+    out.push_back("scale");
   if (one_of(r, {{"", "pods"}}))
-    for (const char* s : {"attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "resize"}) out.push_back(s);
+    for (const char* s : {"attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "resize"})
+      out.push_back(s);
   if (one_of(r, {{"", "services"}, {"", "nodes"}})) out.push_back("proxy");
   if (one_of(r, {{"", "serviceaccounts"}})) out.push_back("token");
   if (one_of(r, {{"", "namespaces"}})) out.push_back("finalize");
@@ -100,7 +104,8 @@ Resources::Resources(const std::function<const Strategy*(std::string_view, std::
     row->conversion = conversion;
   };
   store_as(find("events.k8s.io", "v1", "events"), find("", "v1", "events"), &event_conversion());
-  store_as(find("autoscaling", "v1", "horizontalpodautoscalers"), find("autoscaling", "v2", "horizontalpodautoscalers"), &autoscaler_conversion());
+  store_as(find("autoscaling", "v1", "horizontalpodautoscalers"), find("autoscaling", "v2", "horizontalpodautoscalers"),
+           &autoscaler_conversion());
   for (const ResourceInfo& r : rows_)
     if (r.stored == &r) by_store_[fmt::format("{}/{}", r.group.empty() ? "core" : r.group, r.resource)] = &r;
 }

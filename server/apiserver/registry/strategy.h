@@ -41,7 +41,8 @@ class Strategy {
   virtual Result<> prepare_update(WriteAttempt&, base::json::object& /*now*/, const base::json::object& /*before*/) const { return {}; }
   // Rules that need to know more than the schema's validation does.
   virtual void validate_create(const WriteAttempt&, const base::json::object&, std::vector<base::Cause>&) const {}
-  virtual void validate_update(const WriteAttempt&, const base::json::object& /*now*/, const base::json::object& /*before*/, std::vector<base::Cause>&) const {}
+  virtual void validate_update(const WriteAttempt&, const base::json::object& /*now*/, const base::json::object& /*before*/,
+                               std::vector<base::Cause>&) const {}
   // May refuse, and may add writes (release of what was allocated) for the moment the object goes.
   virtual Result<> allow_delete(WriteAttempt&, const base::json::object&) const { return {}; }
   virtual void on_gone(WriteAttempt&, const base::json::object&) const {}

@@ -14,10 +14,12 @@ using base::json::value;
 
 namespace {
 
-Result<> check_preconditions(const ResourceInfo& r, const std::string& name, const datastore::Record& live, const Registry::UpdateOptions& options, const object& now) {
+Result<> check_preconditions(const ResourceInfo& r, const std::string& name, const datastore::Record& live,
+                             const Registry::UpdateOptions& options, const object& now) {
   auto uid_differs = [&](std::string_view wanted) {
-    return base::conflict(r.qualified, name,
-                          fmt::format("Precondition failed: UID in precondition: {}, UID in object meta: {}", wanted, attributes_of(live).uid));
+    return base::conflict(
+        r.qualified, name,
+        fmt::format("Precondition failed: UID in precondition: {}, UID in object meta: {}", wanted, attributes_of(live).uid));
   };
   const std::string& uid = attributes_of(live).uid;
   if (!options.uid.empty() && options.uid != uid) return uid_differs(options.uid);
@@ -27,7 +29,8 @@ Result<> check_preconditions(const ResourceInfo& r, const std::string& name, con
   std::string_view version = text_of(metadata_of(now), "resourceVersion");
   if (!version.empty() && version != "0" && version != revision) return modified_meanwhile(r, name);
   if (options.replace && (version.empty() || version == "0") && !r.stored->strategy->may_update_without_version())
-    return base::invalid(kind_name(r), name, {{"FieldValueInvalid", "Invalid value: 0x0: must be specified for an update", "metadata.resourceVersion"}});
+    return base::invalid(kind_name(r), name,
+                         {{"FieldValueInvalid", "Invalid value: 0x0: must be specified for an update", "metadata.resourceVersion"}});
   return {};
 }
 
@@ -90,7 +93,8 @@ Task<Result<RecordPtr>> Registry::update(Target t, Call& call, UpdateOptions opt
       check_system_fields(metadata_of(n), metadata_of(b), causes);
       keep_system_fields(metadata_of(n), metadata_of(b));
       if (text_of(metadata_of(n), "name") != t.name)
-        co_return base::bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", text_of(metadata_of(n), "name"), t.name));
+        co_return base::bad_request(
+            fmt::format("the name of the object ({}) does not match the name on the URL ({})", text_of(metadata_of(n), "name"), t.name));
       if (!options.system) keep_apart(s, status ? "status" : "", n, b);
     }
     api::apply_defaults(*s.kind, now);
@@ -98,7 +102,9 @@ Task<Result<RecordPtr>> Registry::update(Target t, Call& call, UpdateOptions opt
     // The writer owns what it changed, not what admission and allocation do then.
     api::normalise(*s.kind->type, now);
     if (!options.from_apply && !call.field_manager.empty())
-      api::track_update(*s.kind, before, now, {call.field_manager, options.manager_subresource.empty() ? t.subresource : options.manager_subresource, base::now_rfc3339()});
+      api::track_update(
+          *s.kind, before, now,
+          {call.field_manager, options.manager_subresource.empty() ? t.subresource : options.manager_subresource, base::now_rfc3339()});
     WriteAttempt attempt{s, store_, call, t.ns, t.name, t.subresource, {}, number};
     Admit admit{Operation::update, attempt, &now, &before};
     CO_CHECK_OK(co_await run_admission(admit, true));

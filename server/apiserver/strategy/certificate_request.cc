@@ -43,7 +43,8 @@ void check_conditions(const array& list, std::vector<base::Cause>& causes) {
     const std::string at = fmt::format("status.conditions[{}]", i);
     std::string_view type = base::get_string(list[i], "type"), status = base::get_string(list[i], "status");
     if (type.empty()) causes.push_back(required(at + ".type"));
-    if ((type == "Approved" || type == "Denied" || type == "Failed") && status != "True") causes.push_back(not_supported(at + ".status", status, {"True"}));
+    if ((type == "Approved" || type == "Denied" || type == "Failed") && status != "True")
+      causes.push_back(not_supported(at + ".status", status, {"True"}));
   }
   if (condition(list, "Approved") && condition(list, "Denied"))
     causes.push_back(invalid_value("status.conditions", value("Denied"), "Approved and Denied conditions are mutually exclusive"));
@@ -79,7 +80,8 @@ class CertificateRequest final : public Strategy {
       const value* old = condition(conditions_of(before), text_of(one, "type"));
       if (text_of(one, "lastUpdateTime").empty()) one["lastUpdateTime"] = time;
       if (!text_of(one, "lastTransitionTime").empty()) continue;
-      const bool kept = old && base::get_string(*old, "status") == text_of(one, "status") && !base::get_string(*old, "lastTransitionTime").empty();
+      const bool kept =
+          old && base::get_string(*old, "status") == text_of(one, "status") && !base::get_string(*old, "lastTransitionTime").empty();
       one["lastTransitionTime"] = kept ? std::string(base::get_string(*old, "lastTransitionTime")) : time;
     }
     return {};
@@ -92,10 +94,12 @@ class CertificateRequest final : public Strategy {
     auto facts = pem ? pki::read_request(*pem) : Result<pki::RequestFacts>(base::bad_request("not base64"));
     if (!facts) causes.push_back(invalid_value("spec.request", value("<certificate request>"), facts.error().message));
     std::string_view signer = base::get_string(*spec, "signerName");
-    if (signer == "kubernetes.io/legacy-unknown") causes.push_back(invalid_value("spec.signerName", value(signer), "the legacy signerName is not allowed via this API version"));
+    if (signer == "kubernetes.io/legacy-unknown")
+      causes.push_back(invalid_value("spec.signerName", value(signer), "the legacy signerName is not allowed via this API version"));
   }
 
-  void validate_update(const WriteAttempt& attempt, const object& now, const object& before, std::vector<base::Cause>& causes) const override {
+  void validate_update(const WriteAttempt& attempt, const object& now, const object& before,
+                       std::vector<base::Cause>& causes) const override {
     const array &list = conditions_of(now), &old = conditions_of(before);
     check_conditions(list, causes);
     auto refuse = [&](std::string_view what, std::string_view type) {
@@ -111,7 +115,8 @@ class CertificateRequest final : public Strategy {
       }
     if (certificate_of(now) == certificate_of(before)) return;
     if (attempt.subresource != "status") causes.push_back(forbidden_field("status.certificate", "updates may not set certificate content"));
-    else if (!certificate_of(before).empty()) causes.push_back(forbidden_field("status.certificate", "updates may not modify existing certificate content"));
+    else if (!certificate_of(before).empty())
+      causes.push_back(forbidden_field("status.certificate", "updates may not modify existing certificate content"));
     else if (auto pem = base::base64_decode(certificate_of(now)); !pem || !pki::read_certificate(*pem))
       causes.push_back(invalid_value("status.certificate", value("<certificate data>"), "must contain at least one CERTIFICATE PEM block"));
   }

@@ -47,8 +47,12 @@ class Pod final : public Strategy {
     // Gates hold a pod back from the scheduler; it says so itself.
     if (const base::json::array* gates = base::find_array(whole, "spec.schedulingGates"); gates && !gates->empty())
       o["status"].as_object()["conditions"] =
-          base::json::array{object{{"type", "PodScheduled"}, {"status", "False"}, {"reason", "SchedulingGated"}, {"lastProbeTime", nullptr},
-                                   {"lastTransitionTime", metadata_of(o)["creationTimestamp"]}, {"message", "Scheduling is blocked due to non-empty scheduling gates"}}};
+          base::json::array{object{{"type", "PodScheduled"},
+                                   {"status", "False"},
+                                   {"reason", "SchedulingGated"},
+                                   {"lastProbeTime", nullptr},
+                                   {"lastTransitionTime", metadata_of(o)["creationTimestamp"]},
+                                   {"message", "Scheduling is blocked due to non-empty scheduling gates"}}};
     return {};
   }
 

@@ -97,7 +97,9 @@ class Service final : public Strategy {
     return settle_ports(attempt, spec, node_ports(old));
   }
 
-  void validate_create(const WriteAttempt&, const object& o, std::vector<base::Cause>& causes) const override { check_families(spec_of(o), causes); }
+  void validate_create(const WriteAttempt&, const object& o, std::vector<base::Cause>& causes) const override {
+    check_families(spec_of(o), causes);
+  }
 
   void validate_update(const WriteAttempt&, const object& now, const object& before, std::vector<base::Cause>& causes) const override {
     const object &spec = spec_of(now), &old = spec_of(before);
@@ -146,9 +148,11 @@ class Service final : public Strategy {
     if (const value* families = spec.if_contains("ipFamilies"); families && families->is_array())
       for (size_t i = 0; i < families->get_array().size(); ++i)
         if (families->get_array()[i] == value("IPv6"))
-          causes.push_back(invalid_value(fmt::format("spec.ipFamilies[{}]", i), families->get_array()[i], "not configured on this cluster"));
+          causes.push_back(
+              invalid_value(fmt::format("spec.ipFamilies[{}]", i), families->get_array()[i], "not configured on this cluster"));
     if (text_of(spec, "ipFamilyPolicy") == "RequireDualStack")
-      causes.push_back(invalid_value("spec.ipFamilyPolicy", value("RequireDualStack"), "this cluster is not configured for dual-stack services"));
+      causes.push_back(
+          invalid_value("spec.ipFamilyPolicy", value("RequireDualStack"), "this cluster is not configured for dual-stack services"));
   }
 
   // What the new type has no use for goes, unless the client has just said it.
@@ -163,7 +167,8 @@ class Service final : public Strategy {
     if (type != "LoadBalancer" && before == "LoadBalancer")
       for (std::string_view name : {"allocateLoadBalancerNodePorts", "loadBalancerClass", "healthCheckNodePort"}) drop(name);
     const value* external = spec.if_contains("externalIPs");
-    bool reachable = type == "NodePort" || type == "LoadBalancer" || (type == "ClusterIP" && external && external->is_array() && !external->get_array().empty());
+    bool reachable = type == "NodePort" || type == "LoadBalancer" ||
+                     (type == "ClusterIP" && external && external->is_array() && !external->get_array().empty());
     if (!reachable) drop("externalTrafficPolicy");
     if (text_of(spec, "externalTrafficPolicy") != "Local") drop("healthCheckNodePort");
   }
@@ -207,7 +212,8 @@ class Service final : public Strategy {
     };
     if (!number) return invalid("must be an IPv4 address, \"None\" or empty");
     if (!is_usable(attempt, *number))
-      return invalid(fmt::format("failed to allocate IP {}: the provided IP is not in the valid range. The range of valid IPs is {}/{}", ip, ipv4_text(cidr_.base), cidr_.bits));
+      return invalid(fmt::format("failed to allocate IP {}: the provided IP is not in the valid range. The range of valid IPs is {}/{}", ip,
+                                 ipv4_text(cidr_.base), cidr_.bits));
     std::string key = object_key(ip_group, "ipaddresses", {}, ip);
     if (attempt.store.get(key)) return invalid(fmt::format("failed to allocate IP {}: provided IP is already allocated", ip));
     attempt.also.push_back(claim_address(attempt, key, ip));
@@ -250,12 +256,13 @@ class Service final : public Strategy {
   }
 
   static datastore::Write claim_address(const WriteAttempt& attempt, const std::string& key, const std::string& ip) {
-    value address = object{{"apiVersion", "networking.k8s.io/v1"},
-                           {"kind", "IPAddress"},
-                           {"metadata", object{{"name", ip},
-                                               {"labels", object{{"ipaddress.kubernetes.io/ip-family", "IPv4"},
-                                                                 {"ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io"}}}}},
-                           {"spec", object{{"parentRef", object{{"resource", "services"}, {"namespace", attempt.ns}, {"name", attempt.name}}}}}};
+    value address =
+        object{{"apiVersion", "networking.k8s.io/v1"},
+               {"kind", "IPAddress"},
+               {"metadata", object{{"name", ip},
+                                   {"labels", object{{"ipaddress.kubernetes.io/ip-family", "IPv4"},
+                                                     {"ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io"}}}}},
+               {"spec", object{{"parentRef", object{{"resource", "services"}, {"namespace", attempt.ns}, {"name", attempt.name}}}}}};
     fill_new(metadata_of(address.as_object()), {}, false);
     datastore::Write w;
     w.key = key;
@@ -290,7 +297,9 @@ class Service final : public Strategy {
           auto invalid = [&](std::string_view why) {
             return base::invalid("Service", attempt.name, {invalid_value(fmt::format("spec.ports[{}].nodePort", i), value(n), why)});
           };
-          if (n < first_port_ || n > last_port_) return invalid(fmt::format("provided port is not in the valid range. The range of valid ports is {}-{}", first_port_, last_port_));
+          if (n < first_port_ || n > last_port_)
+            return invalid(
+                fmt::format("provided port is not in the valid range. The range of valid ports is {}-{}", first_port_, last_port_));
           if (attempt.store.get(port_key(n))) return invalid("provided port is already allocated");
         }
         claimed.insert(n);

@@ -32,7 +32,8 @@ class ServiceCidr final : public Strategy {
   Result<> prepare_create(WriteAttempt& attempt, object& o) const override {
     std::vector<std::string> cidrs = cidrs_of(o);
     bool usable = std::any_of(cidrs.begin(), cidrs.end(), [](const std::string& c) { return parse_cidr(c).has_value(); });
-    set_ready(o, usable, usable ? "" : "UnsupportedIPFamily", usable ? "Kubernetes Service CIDR is ready" : "this cluster gives Services IPv4 addresses only");
+    set_ready(o, usable, usable ? "" : "UnsupportedIPFamily",
+              usable ? "Kubernetes Service CIDR is ready" : "this cluster gives Services IPv4 addresses only");
     set_finalizer(metadata_of(o), service_cidr_finalizer, true);
     if (attempt.name != default_service_cidr) record(attempt, attempt.name, cidrs);
     return {};
@@ -41,7 +42,8 @@ class ServiceCidr final : public Strategy {
   Result<> prepare_update(WriteAttempt& attempt, object& now, const object& before) const override {
     const bool ends = metadata_of(now).contains("deletionTimestamp");
     if (attempt.subresource.empty() && ends != before.at("metadata").get_object().contains("deletionTimestamp")) {
-      set_ready(now, false, "Terminating", "There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR");
+      set_ready(now, false, "Terminating",
+                "There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR");
       if (attempt.name != default_service_cidr) record(attempt, attempt.name, {});
     }
     return {};

@@ -23,19 +23,25 @@ class TrustBundle final : public Strategy {
     check_bundle(o, causes);
     std::string_view name = attempt.name, signer = spec_text(o, "signerName");
     if (signer.empty()) {
-      if (name.find(':') != name.npos) causes.push_back(invalid_value("metadata.name", value(name), "ClusterTrustBundle without signer name must not have \":\" in its name"));
+      if (name.find(':') != name.npos)
+        causes.push_back(
+            invalid_value("metadata.name", value(name), "ClusterTrustBundle without signer name must not have \":\" in its name"));
       return;
     }
-    if (!is_signer_name(signer)) causes.push_back(invalid_value("spec.signerName", value(signer), "must be a fully qualified domain and path of the form 'example.com/signer-name'"));
+    if (!is_signer_name(signer))
+      causes.push_back(invalid_value("spec.signerName", value(signer),
+                                     "must be a fully qualified domain and path of the form 'example.com/signer-name'"));
     std::string prefix = std::string(signer) + ":";
     std::replace(prefix.begin(), prefix.end(), '/', ':');
     if (!name.starts_with(prefix) || !is_dns_subdomain(name.substr(prefix.size())))
-      causes.push_back(invalid_value("metadata.name", value(name), fmt::format("ClusterTrustBundle for signerName {} must be named with prefix {}", signer, prefix)));
+      causes.push_back(invalid_value("metadata.name", value(name),
+                                     fmt::format("ClusterTrustBundle for signerName {} must be named with prefix {}", signer, prefix)));
   }
 
   void validate_update(const WriteAttempt&, const object& now, const object& before, std::vector<base::Cause>& causes) const override {
     check_bundle(now, causes);
-    if (spec_text(now, "signerName") != spec_text(before, "signerName")) causes.push_back(invalid_value("spec.signerName", value(spec_text(now, "signerName")), "field is immutable"));
+    if (spec_text(now, "signerName") != spec_text(before, "signerName"))
+      causes.push_back(invalid_value("spec.signerName", value(spec_text(now, "signerName")), "field is immutable"));
   }
 
  private:

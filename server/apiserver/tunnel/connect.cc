@@ -25,8 +25,9 @@ constexpr size_t page_limit = 4 << 20;  // larger pages pass as they are
 bool passes(std::string_view name) {
   std::string lower(name);
   for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  static constexpr std::string_view withheld[] = {"authorization", "cookie", "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te",
-                                                  "trailer", "upgrade", "proxy-authorization", "proxy-connection", "expect"};
+  static constexpr std::string_view withheld[] = {"authorization",       "cookie",           "host",  "content-length", "transfer-encoding",
+                                                  "connection",          "keep-alive",       "te",    "trailer",        "upgrade",
+                                                  "proxy-authorization", "proxy-connection", "expect"};
   if (lower.starts_with("impersonate-")) return false;
   return std::find(std::begin(withheld), std::end(withheld), lower) == std::end(withheld);
 }
@@ -54,7 +55,8 @@ Result<std::string> choose_container(const value& pod, const std::string& name, 
     return base::bad_request(fmt::format("container {} is not valid for pod {}", wanted, name));
   }
   if (const base::json::object* annotations = base::find_object(pod, "metadata.annotations"))
-    if (std::string_view chosen = text_of(*annotations, "kubectl.kubernetes.io/default-container"); !chosen.empty() && std::find(all.begin(), all.end(), chosen) != all.end())
+    if (std::string_view chosen = text_of(*annotations, "kubectl.kubernetes.io/default-container");
+        !chosen.empty() && std::find(all.begin(), all.end(), chosen) != all.end())
       return std::string(chosen);
   if (main.size() == 1 || !for_log) return main.empty() ? std::string() : main.front();
   return base::bad_request(fmt::format("a container name must be specified for pod {}, choose one of: [{}]", name, fmt::join(main, " ")));
@@ -101,7 +103,8 @@ std::string raw_query(const base::http::Request& r) {
 bool Connect::handles(const RequestInfo& info) {
   if (!info.is_resource || !info.group.empty() || info.name.empty()) return false;
   if (info.resource == "pods")
-    return info.subresource == "log" || info.subresource == "exec" || info.subresource == "attach" || info.subresource == "portforward" || info.subresource == "proxy";
+    return info.subresource == "log" || info.subresource == "exec" || info.subresource == "attach" || info.subresource == "portforward" ||
+           info.subresource == "proxy";
   return (info.resource == "services" || info.resource == "nodes") && info.subresource == "proxy";
 }
 
@@ -121,15 +124,17 @@ Result<Connect::NodeRequest> Connect::pod_request(const Exchange& x) const {
   TRY(std::string container, choose_container(pod, i.name, q.get("container"), i.subresource == "log"));
   if (i.subresource == "log") {
     to.text_errors = true;
-    to.path = fmt::format("/containerLogs/{}/{}/{}{}", i.ns, i.name, container,
-                          encode_query(q, {"follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"}));
+    to.path = fmt::format(
+        "/containerLogs/{}/{}/{}{}", i.ns, i.name, container,
+        encode_query(q, {"follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"}));
     return to;
   }
   if (to.node.empty()) return base::bad_request(fmt::format("pod {} does not have a host assigned", i.name));
   std::string_view phase = base::get_string(pod, "status.phase");
   if (phase == "Succeeded" || phase == "Failed")
     return base::bad_request(fmt::format("cannot exec into a container in a completed pod; current phase is {}", phase));
-  to.path = fmt::format("/{}/{}/{}/{}{}", i.subresource, i.ns, i.name, container, encode_query(q, {"command", "stdin", "stdout", "stderr", "tty"}));
+  to.path = fmt::format("/{}/{}/{}/{}{}", i.subresource, i.ns, i.name, container,
+                        encode_query(q, {"command", "stdin", "stdout", "stderr", "tty"}));
   return to;
 }
 
@@ -146,7 +151,8 @@ Task<Result<Connect::NodeRequest>> Connect::proxy_request(const Exchange& x) con
     if (!node) co_return base::not_found("nodes", who.name);
     // Nothing that runs or reaches into a pod: that has subresources of its own, with rights of their own.
     for (std::string_view path : {"/exec", "/attach", "/run", "/portForward", "/podProxy", "/containerLogs"})
-      if (rest.starts_with(path)) co_return base::forbidden("nodes", who.name, fmt::format("{} is not reached through a node's proxy", path));
+      if (rest.starts_with(path))
+        co_return base::forbidden("nodes", who.name, fmt::format("{} is not reached through a node's proxy", path));
     to.node = who.name;
     to.path = rest + raw_query(x.request);
     co_return to;
@@ -170,7 +176,8 @@ Task<Result<Connect::NodeRequest>> Connect::proxy_request(const Exchange& x) con
     bool found = false;
     if (const base::json::array* ports = base::find_array(service, "spec.ports"))
       for (const value& p : *ports) {
-        bool same = who.port.empty() ? ports->size() == 1 : base::get_string(p, "name") == who.port || std::to_string(base::get_int(p, "port")) == who.port;
+        bool same = who.port.empty() ? ports->size() == 1
+                                     : base::get_string(p, "name") == who.port || std::to_string(base::get_int(p, "port")) == who.port;
         if (!same) continue;
         port_name = base::get_string(p, "name");
         found = true;
@@ -213,7 +220,8 @@ Task<> Connect::handle(Exchange& x) {
   if (x.info.subresource == "proxy") to = co_await proxy_request(x);
   else to = pod_request(x);
   if (!to) co_return co_await send_error(x, to.error());
-  if (const std::string& m = x.request.method; x.info.subresource == "proxy" && x.info.rest.empty() && (m == "GET" || m == "HEAD") && !is_upgrade(x.request)) {
+  if (const std::string& m = x.request.method;
+      x.info.subresource == "proxy" && x.info.rest.empty() && (m == "GET" || m == "HEAD") && !is_upgrade(x.request)) {
     // Relative links of the page would not be found without the slash.
     x.response.headers.set("Location", to->at.prefix + "/" + raw_query(x.request));
     co_return co_await send_text(x, 301, {});
@@ -296,7 +304,8 @@ Task<> Connect::forward(Exchange& x, NodeRequest to) {
   request.url = "http://node" + to.path;
   for (const auto& [name, v] : x.request.headers)
     if (passes(name)) request.headers.add(name, v);
-  const bool proxied = x.info.subresource == "proxy", log_socket = x.info.subresource == "log" && base::http::is_websocket_upgrade(x.request);
+  const bool proxied = x.info.subresource == "proxy",
+             log_socket = x.info.subresource == "log" && base::http::is_websocket_upgrade(x.request);
   if (proxied) {
     request.headers.set("X-Forwarded-Uri", to.at.prefix + (x.info.rest.empty() ? "/" : x.info.rest));
     request.headers.remove("Accept-Encoding");  // pages are read here
@@ -339,7 +348,8 @@ Task<> Connect::forward(Exchange& x, NodeRequest to) {
   for (const auto& [name, v] : r.headers) {
     std::string lower(name);
     for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    if (lower != "connection" && lower != "keep-alive" && lower != "transfer-encoding" && lower != "content-length" && lower != "upgrade") x.response.headers.add(name, v);
+    if (lower != "connection" && lower != "keep-alive" && lower != "transfer-encoding" && lower != "content-length" && lower != "upgrade")
+      x.response.headers.add(name, v);
   }
   if (proxied && r.headers.has("Location")) x.response.headers.set("Location", rewrite_url(r.headers.get("Location"), to.at));
   if (to.text_errors && !r.headers.has("Content-Type")) x.response.headers.set("Content-Type", "text/plain");
@@ -347,7 +357,8 @@ Task<> Connect::forward(Exchange& x, NodeRequest to) {
   if (!begun) co_return;
   audit_stage(x, audit::kStarted);
   const std::string_view type = r.headers.get("Content-Type");
-  const bool page = proxied && type.substr(0, type.find(';')) == "text/html" && !r.headers.has("Content-Encoding") && !r.headers.has("Location");
+  const bool page =
+      proxied && type.substr(0, type.find(';')) == "text/html" && !r.headers.has("Content-Encoding") && !r.headers.has("Location");
   if (page) co_await base::race(copy_page(r, x.response, to.at), x.response.client_gone());
   else co_await base::race(copy_body(r, x.response), x.response.client_gone());
 }

@@ -7,10 +7,12 @@ namespace server {
 namespace {
 
 // Attributes that hold one URL (HTML 4.01 section B.2.1 and HTML 5), each between blanks.
-constexpr std::string_view url_attributes = " href src action formaction background cite codebase classid data icon longdesc manifest poster profile usemap ";
+constexpr std::string_view url_attributes =
+    " href src action formaction background cite codebase classid data icon longdesc manifest poster profile usemap ";
 // "data" and the like mean something else on other elements.
 constexpr std::string_view url_elements =
-    " a applet area audio base blockquote body button command del embed form frame head html iframe img input ins link object q script source video ";
+    " a applet area audio base blockquote body button command del embed form frame head html iframe img input ins link object q script "
+    "source video ";
 
 bool listed(std::string_view words, std::string_view word) {
   std::string wanted = " ";

@@ -122,12 +122,14 @@ Task<Result<std::vector<value>>> ResourceMetrics::pod_metrics(std::string node, 
       if (const value* earlier = find_container(*before, base::get_string(c, "name")))
         containers.push_back(object{{"name", base::get_string(c, "name")}, {"usage", usage_of(c, *earlier, u.window)}});
     if (containers.empty()) continue;
-    out.push_back(object{{"kind", "PodMetrics"},
-                         {"apiVersion", "metrics.k8s.io/v1beta1"},
-                         {"metadata", object{{"name", pod_name}, {"namespace", pod_ns}, {"creationTimestamp", base::rfc3339(u.at)}, {"labels", labels_of(*record)}}},
-                         {"timestamp", base::rfc3339(u.at)},
-                         {"window", window_text(u.window)},
-                         {"containers", std::move(containers)}});
+    out.push_back(object{
+        {"kind", "PodMetrics"},
+        {"apiVersion", "metrics.k8s.io/v1beta1"},
+        {"metadata",
+         object{{"name", pod_name}, {"namespace", pod_ns}, {"creationTimestamp", base::rfc3339(u.at)}, {"labels", labels_of(*record)}}},
+        {"timestamp", base::rfc3339(u.at)},
+        {"window", window_text(u.window)},
+        {"containers", std::move(containers)}});
   }
   co_return out;
 }
@@ -147,7 +149,8 @@ Task<Result<std::vector<value>>> ResourceMetrics::gather(const ResourceInfo* r, 
     auto some = co_await pod_metrics(node, ns, name);
     if (!some) continue;  // a node that is down has no figures
     for (value& v : *some) {
-      RecordPtr pod = registry_.store().get(object_key("", "pods", base::get_string(v, "metadata.namespace"), base::get_string(v, "metadata.name")));
+      RecordPtr pod =
+          registry_.store().get(object_key("", "pods", base::get_string(v, "metadata.namespace"), base::get_string(v, "metadata.name")));
       if (pod && selection.matches(*pod, true)) items.push_back(std::move(v));
     }
   }
@@ -158,7 +161,9 @@ Task<> ResourceMetrics::handle(Exchange& x) {
   const RequestInfo& i = x.info;
   const ResourceInfo* r = registry_.resources().find(i.group, i.version, i.resource);
   if (!r || !i.subresource.empty() || (i.verb != "get" && i.verb != "list"))
-    co_return co_await send_error(x, base::fail(r ? 405 : 404, r ? "MethodNotAllowed" : "NotFound", "the server does not allow this method on the requested resource").error());
+    co_return co_await send_error(
+        x, base::fail(r ? 405 : 404, r ? "MethodNotAllowed" : "NotFound", "the server does not allow this method on the requested resource")
+               .error());
   auto selection = parse_selection(*r, x.request.query.get("labelSelector"), {});
   if (!selection) co_return co_await send_error(x, selection.error());
   auto found = co_await gather(r, i.ns, i.name, std::move(*selection));

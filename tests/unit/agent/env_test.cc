@@ -9,8 +9,12 @@ namespace {
 
 struct Source final : EnvSource {
   std::map<std::string, std::map<std::string, std::string>> maps, secrets;
-  const std::map<std::string, std::string>* config_map(const std::string& n) const override { return maps.contains(n) ? &maps.at(n) : nullptr; }
-  const std::map<std::string, std::string>* secret(const std::string& n) const override { return secrets.contains(n) ? &secrets.at(n) : nullptr; }
+  const std::map<std::string, std::string>* config_map(const std::string& n) const override {
+    return maps.contains(n) ? &maps.at(n) : nullptr;
+  }
+  const std::map<std::string, std::string>* secret(const std::string& n) const override {
+    return secrets.contains(n) ? &secrets.at(n) : nullptr;
+  }
   Result<std::string> field(const std::string& p) const override { return "field:" + p; }
   Result<std::string> resource(const api::core::ResourceFieldSelector& s, const std::string&) const override { return s.resource; }
 };

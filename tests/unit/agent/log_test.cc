@@ -115,7 +115,8 @@ TEST_CASE("output that ends without a newline is read as it was written") {
 
 TEST_CASE("old instances' logs are removed, rotated files come first") {
   Directory d;
-  for (const char* n : {"0.log", "0.log.20260101-000000", "1.log", "2.log", "2.log.20260101-000000", "2.log.20260102-000000", "other"}) d.file(n, "");
+  for (const char* n : {"0.log", "0.log.20260101-000000", "1.log", "2.log", "2.log.20260101-000000", "2.log.20260102-000000", "other"})
+    d.file(n, "");
   CHECK(log_generations(d.path + "/2.log") ==
         std::vector<std::string>{d.path + "/2.log.20260101-000000", d.path + "/2.log.20260102-000000", d.path + "/2.log"});
   remove_old_logs(d.path, 1);

@@ -86,8 +86,11 @@ TEST_CASE("gRPC health answers") {
 }
 
 TEST_CASE("who is evicted first: above its request, then low priority, then most above") {
-  std::vector<EvictionCandidate> c = {{"modest", "", 0, 10, 100, false}, {"greedy", "", 0, 300, 100, false}, {"greedier", "", 0, 500, 100, false},
-                                      {"important", "", 1000, 900, 0, false}, {"critical", "", 0, 9000, 0, true}};
+  std::vector<EvictionCandidate> c = {{"modest", "", 0, 10, 100, false},
+                                      {"greedy", "", 0, 300, 100, false},
+                                      {"greedier", "", 0, 500, 100, false},
+                                      {"important", "", 1000, 900, 0, false},
+                                      {"critical", "", 0, 9000, 0, true}};
   CHECK(choose_victim(c) == "greedier");
   CHECK(choose_victim({c[0], c[3]}) == "important");
   CHECK(choose_victim({c[4]}).empty());

@@ -84,7 +84,8 @@ TEST_CASE("a policy becomes addresses") {
     p.status.podIPs.push_back({std::move(ip)});
     return std::make_shared<const api::core::Pod>(std::move(p));
   };
-  std::vector<std::shared_ptr<const api::core::Pod>> pods = {pod("shop", "db", "10.42.0.2", "n1", {{"app", "db"}}), pod("shop", "web", "10.42.1.3", "n2", {{"app", "web"}}),
+  std::vector<std::shared_ptr<const api::core::Pod>> pods = {pod("shop", "db", "10.42.0.2", "n1", {{"app", "db"}}),
+                                                             pod("shop", "web", "10.42.1.3", "n2", {{"app", "web"}}),
                                                              pod("other", "spy", "10.42.1.4", "n2", {{"app", "web"}})};
   api::networking::NetworkPolicy policy;
   policy.metadata.name = "p";

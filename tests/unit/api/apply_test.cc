@@ -26,7 +26,8 @@ value applied(const value& live, std::string_view text, std::string name = "tool
 }
 std::string fields(const value& object, std::string_view name, std::string_view operation) {
   for (const value& e : *base::find_array(object, "metadata.managedFields")) {
-    if (base::get_string(e, "manager") == name && base::get_string(e, "operation") == operation) return base::to_text(*base::find(e, "fieldsV1"));
+    if (base::get_string(e, "manager") == name && base::get_string(e, "operation") == operation)
+      return base::to_text(*base::find(e, "fieldsV1"));
   }
   return "none";
 }
@@ -38,22 +39,25 @@ constexpr std::string_view kWeb =
 }  // namespace
 
 TEST_CASE("creating records who owns what") {
-  CHECK(fields(created(kWeb), "kubectl-create", "Update") ==
-        R"({"f:metadata":{"f:labels":{".":{},"f:app":{}}},"f:spec":{"f:replicas":{},"f:template":{"f:spec":{"f:containers":{)"
-        R"("k:{\"name\":\"c\"}":{".":{},"f:image":{},"f:name":{},"f:ports":{".":{},"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},)"
-        R"("f:containerPort":{},"f:protocol":{}}}}}}}}})");
+  CHECK(
+      fields(created(kWeb), "kubectl-create", "Update") ==
+      R"({"f:metadata":{"f:labels":{".":{},"f:app":{}}},"f:spec":{"f:replicas":{},"f:template":{"f:spec":{"f:containers":{)"
+      R"("k:{\"name\":\"c\"}":{".":{},"f:image":{},"f:name":{},"f:ports":{".":{},"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},)"
+      R"("f:containerPort":{},"f:protocol":{}}}}}}}}})");
 }
 
 TEST_CASE("applying states only what was applied") {
   value v = applied(nullptr, kWeb);
-  CHECK(fields(v, "tool", "Apply") ==
-        R"({"f:metadata":{"f:labels":{"f:app":{}}},"f:spec":{"f:replicas":{},"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{)"
-        R"(".":{},"f:image":{},"f:name":{},"f:ports":{"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{},"f:protocol":{}}}}}}}}})");
+  CHECK(
+      fields(v, "tool", "Apply") ==
+      R"({"f:metadata":{"f:labels":{"f:app":{}}},"f:spec":{"f:replicas":{},"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{)"
+      R"(".":{},"f:image":{},"f:name":{},"f:ports":{"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{},"f:protocol":{}}}}}}}}})");
 }
 
 TEST_CASE("a field of another manager is a conflict, unless forced or equal") {
   value live = created(kWeb, "kubectl-client-side-apply");
-  auto r = api::apply(deployment(), live, parse(R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web"},"spec":{"replicas":5}})"),
+  auto r = api::apply(deployment(), live,
+                      parse(R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web"},"spec":{"replicas":5}})"),
                       manager("tool"), false);
   REQUIRE_FALSE(r);
   CHECK(r.error().code == 409);
@@ -70,11 +74,14 @@ TEST_CASE("a field of another manager is a conflict, unless forced or equal") {
   value shared = applied(live, R"({"metadata":{"name":"web"},"spec":{"replicas":3}})");
   CHECK(fields(shared, "kubectl-client-side-apply", "Update").find("f:replicas") != std::string::npos);
 
-  auto two = api::apply(deployment(), live, parse(R"({"metadata":{"name":"web"},"spec":{"replicas":5,"template":{"spec":{"containers":[{"name":"c","image":"x"}]}}}})"),
-                        manager("tool"), false);
+  auto two = api::apply(
+      deployment(), live,
+      parse(R"({"metadata":{"name":"web"},"spec":{"replicas":5,"template":{"spec":{"containers":[{"name":"c","image":"x"}]}}}})"),
+      manager("tool"), false);
   REQUIRE_FALSE(two);
-  CHECK(two.error().message == "Apply failed with 2 conflicts: conflicts with \"kubectl-client-side-apply\" using apps/v1:\n- .spec.replicas\n"
-                               "- .spec.template.spec.containers[name=\"c\"].image");
+  CHECK(two.error().message ==
+        "Apply failed with 2 conflicts: conflicts with \"kubectl-client-side-apply\" using apps/v1:\n- .spec.replicas\n"
+        "- .spec.template.spec.containers[name=\"c\"].image");
 }
 
 TEST_CASE("what is no longer applied goes, unless another manager owns it") {
@@ -128,7 +135,8 @@ TEST_CASE("applying the same again changes nothing") {
 }
 
 TEST_CASE("items that nobody could own are refused") {
-  for (const char* containers : {R"([{"image":"x"}])", R"([{"name":"a"},{"name":"a","image":"x"}])", R"([{"name":"a","ports":[{"hostPort":1}]}])"}) {
+  for (const char* containers :
+       {R"([{"image":"x"}])", R"([{"name":"a"},{"name":"a","image":"x"}])", R"([{"name":"a","ports":[{"hostPort":1}]}])"}) {
     INFO(containers);
     value v = parse(std::string(R"({"spec":{"template":{"spec":{"containers":)") + containers + "}}}}");
     auto r = api::apply(deployment(), nullptr, v, manager("tool"), false);
@@ -161,12 +169,17 @@ TEST_CASE("an item that is no longer applied goes as a whole unless somebody els
 
 TEST_CASE("lists are owned by item, by value or as a whole, maps by key, atomic structs as one") {
   // Finalizers are a set, tolerations atomic, labels a map, a selector atomic.
-  value v = applied(nullptr, R"({"metadata":{"finalizers":["a/x"],"labels":{"l":"1"}},"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"spec":{"tolerations":[{"key":"k"}]}}}})");
-  CHECK(fields(v, "tool", "Apply") ==
-        R"({"f:metadata":{"f:finalizers":{"v:\"a/x\"":{}},"f:labels":{"f:l":{}}},"f:spec":{"f:selector":{},"f:template":{"f:spec":{"f:tolerations":{}}}}})");
+  value v = applied(
+      nullptr,
+      R"({"metadata":{"finalizers":["a/x"],"labels":{"l":"1"}},"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"spec":{"tolerations":[{"key":"k"}]}}}})");
+  CHECK(
+      fields(v, "tool", "Apply") ==
+      R"({"f:metadata":{"f:finalizers":{"v:\"a/x\"":{}},"f:labels":{"f:l":{}}},"f:spec":{"f:selector":{},"f:template":{"f:spec":{"f:tolerations":{}}}}})");
   v = applied(v, R"({"metadata":{"finalizers":["b/y"],"labels":{"m":"1"}}})", "other");
   CHECK(base::to_text(*base::find(v, "metadata.finalizers")) == R"(["b/y","a/x"])");
-  auto r = api::apply(deployment(), v, parse(R"({"spec":{"selector":{"matchLabels":{"c":"d"}},"template":{"spec":{"tolerations":[{"key":"l"}]}}}})"), manager("other"), false);
+  auto r = api::apply(deployment(), v,
+                      parse(R"({"spec":{"selector":{"matchLabels":{"c":"d"}},"template":{"spec":{"tolerations":[{"key":"l"}]}}}})"),
+                      manager("other"), false);
   REQUIRE_FALSE(r);
   REQUIRE(r.error().causes.size() == 2);
   CHECK(r.error().causes[0].field == ".spec.selector");
@@ -178,7 +191,8 @@ TEST_CASE("lists are owned by item, by value or as a whole, maps by key, atomic 
 }
 
 TEST_CASE("keys with defaults tell items apart") {
-  const char* port = R"({"spec":{"template":{"spec":{"containers":[{"name":"c","ports":[{"containerPort":53},{"containerPort":53,"protocol":"UDP"}]}]}}}})";
+  const char* port =
+      R"({"spec":{"template":{"spec":{"containers":[{"name":"c","ports":[{"containerPort":53},{"containerPort":53,"protocol":"UDP"}]}]}}}})";
   value v = applied(nullptr, port);
   std::string owned = fields(v, "tool", "Apply");
   CHECK(owned.find(R"(k:{\"containerPort\":53,\"protocol\":\"TCP\"})") != std::string::npos);
@@ -191,7 +205,8 @@ TEST_CASE("nested items change value and key as their manager says") {
   auto spec = [](std::string_view c) { return R"({"spec":{"template":{"spec":{"containers":[)" + std::string(c) + "]}}}}"; };
   value v = applied(nullptr, spec(R"({"name":"a","env":[{"name":"x","value":"1"},{"name":"y","value":"1"}]})"));
   v = applied(v, spec(R"({"name":"a","env":[{"name":"z","value":"1"},{"name":"y","value":"2"}]})"));
-  CHECK(base::to_text(*base::find(base::find_array(v, "spec.template.spec.containers")->at(0), "env")) == R"([{"name":"z","value":"1"},{"name":"y","value":"2"}])");
+  CHECK(base::to_text(*base::find(base::find_array(v, "spec.template.spec.containers")->at(0), "env")) ==
+        R"([{"name":"z","value":"1"},{"name":"y","value":"2"}])");
   v = applied(v, spec(R"({"name":"b","env":[{"name":"z","value":"1"}]})"));
   CHECK(base::to_text(*base::find(v, "spec.template.spec.containers")) == R"([{"name":"b","env":[{"name":"z","value":"1"}]}])");
   // A struct goes with what is in it; what a controller put there stays.
@@ -241,7 +256,8 @@ TEST_CASE("entries a client made up are not kept word by word") {
 TEST_CASE("ownership that cannot be understood is taken from the object as it was") {
   value live = created(kWeb);
   value now = live;
-  now.at_pointer("/metadata").as_object()["managedFields"] = parse(R"([{"manager":"x","operation":"Dance","fieldsType":"FieldsV1","fieldsV1":{}}])");
+  now.at_pointer("/metadata").as_object()["managedFields"] =
+      parse(R"([{"manager":"x","operation":"Dance","fieldsType":"FieldsV1","fieldsV1":{}}])");
   now.at_pointer("/spec").as_object()["replicas"] = 9;
   api::track_update(deployment(), live, now, manager("x"));
   CHECK(fields(now, "kubectl-create", "Update").find("f:template") != std::string::npos);

@@ -65,9 +65,12 @@ TEST_CASE("custom resources are validated by their schema") {
   CHECK(problems(parse(R"({"spec":{}})")) == "spec.size: Required value\n");
   CHECK(problems(parse(R"({"spec":{"size":"x"}})")) ==
         "spec.size: Invalid value: \"string\": spec.size in body must be of type integer: \"string\"\n");
-  CHECK(problems(parse(R"({"spec":{"size":0}})")) == "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1\n");
-  CHECK(problems(parse(R"({"spec":{"size":1,"colour":"blue"}})")) == "spec.colour: Unsupported value: \"blue\": supported values: \"green\", \"red\"\n");
-  CHECK(problems(parse(R"({"spec":{"size":1,"name":"ABC"}})")) == "spec.name: Invalid value: \"ABC\": spec.name in body should match '^[a-z]+$'\n");
+  CHECK(problems(parse(R"({"spec":{"size":0}})")) ==
+        "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1\n");
+  CHECK(problems(parse(R"({"spec":{"size":1,"colour":"blue"}})")) ==
+        "spec.colour: Unsupported value: \"blue\": supported values: \"green\", \"red\"\n");
+  CHECK(problems(parse(R"({"spec":{"size":1,"name":"ABC"}})")) ==
+        "spec.name: Invalid value: \"ABC\": spec.name in body should match '^[a-z]+$'\n");
   CHECK(problems(parse(R"({"spec":{"size":1,"parts":[{"id":"a"},{"id":"a"}]}})")) == "spec.parts[1]: Duplicate value: {\"id\":\"a\"}\n");
   std::vector<std::string> found;
   for (std::string_view odd : {R"({"spec":[]})", R"({"spec":{"size":{},"parts":{},"labels":[],"name":[1]}})", R"({"spec":5})"}) {
@@ -84,8 +87,9 @@ TEST_CASE("custom resources are applied, printed and documented like others") {
   auto two = api::apply(k->kind, *one, parse(R"({"spec":{"parts":[{"id":"b","n":2}]}})"), {"y", {}, "2026-01-01T00:00:00Z"}, false);
   REQUIRE(two);
   CHECK(base::find_array(*two, "spec.parts")->size() == 2);
-  CHECK(base::to_text(value(api::table_cells(k->kind, parse(R"({"metadata":{"name":"w","creationTimestamp":"2026-01-01T00:00:00Z"},"spec":{"size":3}})"),
-                                             "2026-01-01T00:01:00Z"))) == R"(["w",3,"60s"])");
+  CHECK(base::to_text(value(
+            api::table_cells(k->kind, parse(R"({"metadata":{"name":"w","creationTimestamp":"2026-01-01T00:00:00Z"},"spec":{"size":3}})"),
+                             "2026-01-01T00:01:00Z"))) == R"(["w",3,"60s"])");
   api::OpenApiInput in{{k}, "v1"};
   auto v3 = base::parse_json(api::openapi_v3_document(in, "apis/example.com/v1"));
   REQUIRE(v3);

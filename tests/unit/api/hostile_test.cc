@@ -16,16 +16,19 @@ namespace {
 using base::json::value;
 
 constexpr std::pair<std::string_view, std::string_view> kObjects[] = {
-    {"Pod", R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","labels":{"a":"b"},"finalizers":["x/y"],"managedFields":[{"manager":"m","operation":"Update",
+    {"Pod",
+     R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","labels":{"a":"b"},"finalizers":["x/y"],"managedFields":[{"manager":"m","operation":"Update",
       "apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:image":{}}}}}}]},
       "spec":{"hostNetwork":true,"containers":[{"name":"c","image":"i","ports":[{"containerPort":80}],"env":[{"name":"E","valueFrom":{"fieldRef":{"fieldPath":"x"}}}],
       "resources":{"limits":{"cpu":"1"},"requests":{"cpu":"2"}},"volumeMounts":[{"name":"v","mountPath":"/"}],"livenessProbe":{"httpGet":{"port":"x"}}}],
       "volumes":[{"name":"v","configMap":{"name":"m","items":[{"key":"k","path":"p"}]}}],"tolerations":[{"key":"k"}],"affinity":{"nodeAffinity":
       {"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"k","operator":"In","values":["v"]}]}]}}}},
       "status":{"phase":"Running","containerStatuses":[{"name":"c","state":{"waiting":{"reason":"x"}}}],"podIPs":[{"ip":"1.2.3.4"}]}})"},
-    {"Service", R"({"apiVersion":"v1","kind":"Service","metadata":{"name":"s"},"spec":{"type":"LoadBalancer","sessionAffinity":"ClientIP","ports":[{"port":80,"nodePort":1}],
+    {"Service",
+     R"({"apiVersion":"v1","kind":"Service","metadata":{"name":"s"},"spec":{"type":"LoadBalancer","sessionAffinity":"ClientIP","ports":[{"port":80,"nodePort":1}],
       "externalIPs":["1.2.3.4"],"selector":{"a":"b"}},"status":{"loadBalancer":{"ingress":[{"ip":"1.1.1.1"}]}}})"},
-    {"ReplicationController", R"({"apiVersion":"v1","kind":"ReplicationController","spec":{"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c"}]}}}})"},
+    {"ReplicationController",
+     R"({"apiVersion":"v1","kind":"ReplicationController","spec":{"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c"}]}}}})"},
 };
 
 class Mutator {
@@ -75,7 +78,8 @@ TEST_CASE("objects of any shape harm nothing") {
     (void)api::table_cells(kind, bad, "2026-01-01T00:00:00Z");
     (void)api::to_protobuf(bad);
     auto yaml = api::parse_yaml(api::to_yaml(bad));
-    CHECK((!yaml || *yaml == bad || base::to_text(bad).find("e300") != std::string::npos || base::to_text(bad).find("E300") != std::string::npos));
+    CHECK((!yaml || *yaml == bad || base::to_text(bad).find("e300") != std::string::npos ||
+           base::to_text(bad).find("E300") != std::string::npos));
     std::vector<std::string> problems;
     value pruned = bad;
     bool sound = api::prune(kind, pruned, problems).has_value();

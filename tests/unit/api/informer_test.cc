@@ -11,8 +11,9 @@ using namespace base;
 namespace {
 
 Bytes config_map(std::string name, int revision, std::string value) {
-  return make_bytes(fmt::format(R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"namespace":"d","name":"{}","resourceVersion":"{}"}},"data":{{"k":"{}"}}}})",
-                                name, revision, value));
+  return make_bytes(fmt::format(
+      R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"namespace":"d","name":"{}","resourceVersion":"{}"}},"data":{{"k":"{}"}}}})",
+      name, revision, value));
 }
 
 // Lists what it is told and hands out events from a channel; an entry without object is an error with that code.
@@ -35,12 +36,18 @@ struct Scripted final : api::Client {
       co_return std::optional(s->event);
     }
   };
-  Task<Result<api::ListPage>> list(api::Resource, std::string, api::ListOptions) override { co_return lists.at(std::min(listed++, lists.size() - 1)); }
-  Task<Result<std::unique_ptr<api::Watch>>> watch(api::Resource, std::string, api::WatchOptions) override { co_return std::make_unique<ScriptedWatch>(steps); }
+  Task<Result<api::ListPage>> list(api::Resource, std::string, api::ListOptions) override {
+    co_return lists.at(std::min(listed++, lists.size() - 1));
+  }
+  Task<Result<std::unique_ptr<api::Watch>>> watch(api::Resource, std::string, api::WatchOptions) override {
+    co_return std::make_unique<ScriptedWatch>(steps);
+  }
   Task<Result<Bytes>> get(api::Resource, api::ObjectKey, std::string) override { co_return internal("unused"); }
   Task<Result<Bytes>> create(api::Resource, api::ObjectKey, std::string, api::WriteOptions) override { co_return internal("unused"); }
   Task<Result<Bytes>> update(api::Resource, api::ObjectKey, std::string, api::WriteOptions) override { co_return internal("unused"); }
-  Task<Result<Bytes>> patch(api::Resource, api::ObjectKey, api::PatchType, std::string, api::WriteOptions) override { co_return internal("unused"); }
+  Task<Result<Bytes>> patch(api::Resource, api::ObjectKey, api::PatchType, std::string, api::WriteOptions) override {
+    co_return internal("unused");
+  }
   Task<Result<Bytes>> remove(api::Resource, api::ObjectKey, api::DeleteOptions) override { co_return internal("unused"); }
 };
 
@@ -58,7 +65,8 @@ TEST_CASE("an informer follows list and watch, keeps its indexes, and lists agai
     Channel<int> progress(100);
     maps.add_index("value", [](const api::core::ConfigMap& m) { return std::vector{m.data.at("k")}; });
     maps.on_change([&](const auto& before, const auto& after) {
-      log.push_back((before ? before->metadata.name + before->data.at("k") : "-") + ">" + (after ? after->metadata.name + after->data.at("k") : "-"));
+      log.push_back((before ? before->metadata.name + before->data.at("k") : "-") + ">" +
+                    (after ? after->metadata.name + after->data.at("k") : "-"));
       progress.push(1);
     });
     informers.start();

@@ -11,7 +11,8 @@ namespace {
 void references(const base::json::value& v, std::vector<std::string>& out) {
   if (const auto* o = v.if_object()) {
     for (const auto& [key, inner] : *o) {
-      if (key == "$ref" && inner.is_string()) out.emplace_back(std::string(inner.get_string()).substr(std::string_view(inner.get_string()).rfind('/') + 1));
+      if (key == "$ref" && inner.is_string())
+        out.emplace_back(std::string(inner.get_string()).substr(std::string_view(inner.get_string()).rfind('/') + 1));
       references(inner, out);
     }
   } else if (const auto* a = v.if_array()) {
@@ -45,7 +46,8 @@ TEST_CASE("the OpenAPI v2 document is complete and every reference leads somewhe
   CHECK(base::to_text(*base::find(*item, "patch.parameters")).find("dryRun") != std::string::npos);
   auto at = [&](std::string_view path, std::string_view what) { return std::string(base::get_string(paths->at(path), what)); };
   CHECK(at("/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale", "put.x-kubernetes-group-version-kind.kind") == "Scale");
-  CHECK(at("/api/v1/namespaces/{namespace}/pods/{name}/eviction", "post.responses.200.schema.$ref") == "#/definitions/io.k8s.api.policy.v1.Eviction");
+  CHECK(at("/api/v1/namespaces/{namespace}/pods/{name}/eviction", "post.responses.200.schema.$ref") ==
+        "#/definitions/io.k8s.api.policy.v1.Eviction");
   CHECK(at("/api/v1/namespaces/{namespace}/pods/{name}/exec", "post.operationId") == "connectCoreV1PostNamespacedPodExec");
   CHECK(at("/api/v1/namespaces/{namespace}/pods/{name}/log", "get.responses.200.schema.type") == "string");
   CHECK(at("/api/v1/nodes/{name}/proxy/{path}", "options.x-kubernetes-action") == "connect");
@@ -102,7 +104,8 @@ TEST_CASE("descriptions are of types and fields there are, and short") {
     CHECK(text.ends_with('.'));
     std::string_view type = std::string_view(name).substr(0, name.find('.'));
     std::string_view field = name.find('.') == std::string::npos ? std::string_view() : std::string_view(name).substr(name.find('.') + 1);
-    CHECK(std::any_of(types.begin(), types.end(), [&](const api::Type& t) { return (type == "*" || t.name == type) && (field.empty() || t.field(field)); }));
+    CHECK(std::any_of(types.begin(), types.end(),
+                      [&](const api::Type& t) { return (type == "*" || t.name == type) && (field.empty() || t.field(field)); }));
   }
 }
 
@@ -119,8 +122,10 @@ TEST_CASE("explain has something to say of every kind and of every field people 
       ++fields;
       const bool said = !base::get_string(p, "description").empty();
       silent += !said;
-      for (std::string_view common : {"core.v1.PodSpec", "core.v1.Container", "core.v1.Service", "apps.v1.", "batch.v1.", "networking.v1.", "rbac.v1.", "policy.v1.", "meta.v1.ObjectMeta"}) {
-        if (!said && std::string_view(name).find(common) != std::string_view::npos) FAIL_CHECK(std::string_view(name) << "." << std::string_view(field));
+      for (std::string_view common : {"core.v1.PodSpec", "core.v1.Container", "core.v1.Service", "apps.v1.", "batch.v1.", "networking.v1.",
+                                      "rbac.v1.", "policy.v1.", "meta.v1.ObjectMeta"}) {
+        if (!said && std::string_view(name).find(common) != std::string_view::npos)
+          FAIL_CHECK(std::string_view(name) << "." << std::string_view(field));
       }
     }
   }

@@ -25,7 +25,8 @@ TEST_CASE("JSON patch operations") {
       {R"({"a":1})", R"([{"op":"add","path":"/b"},{"op":"replace","path":"/a"}])", R"({"a":null,"b":null})"},
       {R"({"a":1,"b":2})", R"([{"op":"remove","path":"/a"}])", R"({"b":2})"},
       {R"({"a":1})", R"([{"op":"replace","path":"/a","value":{"x":[]}}])", R"({"a":{"x":[]}})"},
-      {R"({"a/b":{"m~n":1}})", R"([{"op":"test","path":"/a~1b/m~0n","value":1},{"op":"move","from":"/a~1b/m~0n","path":"/c"}])", R"({"a/b":{},"c":1})"},
+      {R"({"a/b":{"m~n":1}})", R"([{"op":"test","path":"/a~1b/m~0n","value":1},{"op":"move","from":"/a~1b/m~0n","path":"/c"}])",
+       R"({"a/b":{},"c":1})"},
       {R"({"a":{"b":1}})", R"([{"op":"copy","from":"/a","path":"/c"}])", R"({"a":{"b":1},"c":{"b":1}})"},
   }));
   INFO(patch);
@@ -36,9 +37,14 @@ TEST_CASE("JSON patch operations") {
 
 TEST_CASE("JSON patches that fail") {
   auto [patch, code] = GENERATE(table<const char*, int>({
-      {R"([{"op":"remove","path":"/x"}])", 422}, {R"([{"op":"test","path":"/a","value":2}])", 422}, {R"([{"op":"add","path":"/x/y","value":2}])", 422},
-      {R"([{"op":"add","path":"/l/5","value":2}])", 422}, {R"([{"op":"frob","path":"/a"}])", 400}, {R"([{"op":"add","path":"a","value":1}])", 400},
-      {R"({"op":"add"})", 400}, {R"([{"op":"move","from":"/l","path":"/l/0"}])", 422},
+      {R"([{"op":"remove","path":"/x"}])", 422},
+      {R"([{"op":"test","path":"/a","value":2}])", 422},
+      {R"([{"op":"add","path":"/x/y","value":2}])", 422},
+      {R"([{"op":"add","path":"/l/5","value":2}])", 422},
+      {R"([{"op":"frob","path":"/a"}])", 400},
+      {R"([{"op":"add","path":"a","value":1}])", 400},
+      {R"({"op":"add"})", 400},
+      {R"([{"op":"move","from":"/l","path":"/l/0"}])", 422},
   }));
   INFO(patch);
   auto v = api::json_patch(parse(R"({"a":1,"l":[]})"), parse(patch));
@@ -67,13 +73,14 @@ TEST_CASE("strategic merge patch merges containers by name and ports by number")
 }
 
 TEST_CASE("strategic merge patch directives") {
-  CHECK(strategic(R"({"spec":{"containers":[{"name":"a"},{"name":"b"}]}})", R"({"spec":{"containers":[{"name":"a","$patch":"delete"}]}})") ==
-        R"({"spec":{"containers":[{"name":"b"}]}})");
+  CHECK(strategic(R"({"spec":{"containers":[{"name":"a"},{"name":"b"}]}})",
+                  R"({"spec":{"containers":[{"name":"a","$patch":"delete"}]}})") == R"({"spec":{"containers":[{"name":"b"}]}})");
   CHECK(strategic(R"({"spec":{"containers":[{"name":"a"}]}})", R"({"spec":{"containers":[{"name":"c"},{"$patch":"replace"}]}})") ==
         R"({"spec":{"containers":[{"name":"c"}]}})");
   CHECK(strategic(R"({"spec":{"nodeSelector":{"a":"1","b":"2"}}})", R"({"spec":{"nodeSelector":{"$patch":"replace","c":"3"}}})") ==
         R"({"spec":{"nodeSelector":{"c":"3"}}})");
-  CHECK(strategic(R"({"metadata":{"finalizers":["a","b"]}})", R"({"metadata":{"$deleteFromPrimitiveList/finalizers":["a"],"finalizers":["c"]}})") ==
+  CHECK(strategic(R"({"metadata":{"finalizers":["a","b"]}})",
+                  R"({"metadata":{"$deleteFromPrimitiveList/finalizers":["a"],"finalizers":["c"]}})") ==
         R"({"metadata":{"finalizers":["b","c"]}})");
   CHECK(strategic(R"({"spec":{"volumes":[{"name":"v","emptyDir":{}}]}})",
                   R"({"spec":{"volumes":[{"name":"v","$retainKeys":["name","hostPath"],"hostPath":{"path":"/x"}}]}})") ==
@@ -81,7 +88,9 @@ TEST_CASE("strategic merge patch directives") {
   CHECK(strategic(R"({"spec":{"containers":[{"name":"a"},{"name":"s"},{"name":"b"}]}})",
                   R"({"spec":{"$setElementOrder/containers":[{"name":"b"},{"name":"n"},{"name":"a"}],"containers":[{"name":"n"}]}})") ==
         R"({"spec":{"containers":[{"name":"s"},{"name":"b"},{"name":"n"},{"name":"a"}]}})");
-  CHECK(strategic(R"({"spec":{"tolerations":[{"key":"a"}]}})", R"({"spec":{"tolerations":[{"key":"b"}]}})") == R"({"spec":{"tolerations":[{"key":"b"}]}})");
-  CHECK(strategic(R"({"metadata":{"labels":{"a":"1"}}})", R"({"metadata":{"labels":{"a":null,"b":"2"}}})") == R"({"metadata":{"labels":{"b":"2"}}})");
+  CHECK(strategic(R"({"spec":{"tolerations":[{"key":"a"}]}})", R"({"spec":{"tolerations":[{"key":"b"}]}})") ==
+        R"({"spec":{"tolerations":[{"key":"b"}]}})");
+  CHECK(strategic(R"({"metadata":{"labels":{"a":"1"}}})", R"({"metadata":{"labels":{"a":null,"b":"2"}}})") ==
+        R"({"metadata":{"labels":{"b":"2"}}})");
   CHECK(strategic(R"({})", R"({"spec":{"containers":[{"image":"x"}]}})").starts_with("error: map: "));
 }

@@ -12,8 +12,8 @@ TEST_CASE("unknown and duplicate fields are named by path") {
     "spec":{"replicas":1,"foo":2,"template":{"spec":{"containers":[{"name":"c","imag":"x"}]}},"replicas":2}})", problems);
   REQUIRE(v);
   REQUIRE(api::prune(deployment(), *v, problems));
-  CHECK(problems == std::vector<std::string>{"duplicate field \"metadata.labels.x\"", "duplicate field \"spec.replicas\"", "unknown field \"spec.foo\"",
-                                            "unknown field \"spec.template.spec.containers[0].imag\""});
+  CHECK(problems == std::vector<std::string>{"duplicate field \"metadata.labels.x\"", "duplicate field \"spec.replicas\"",
+                                             "unknown field \"spec.foo\"", "unknown field \"spec.template.spec.containers[0].imag\""});
   CHECK_FALSE(base::find(*v, "spec.foo"));
   auto strict = api::enforce(api::FieldValidation::strict, deployment(), {"unknown field \"spec.foo\""});
   REQUIRE_FALSE(strict);
@@ -25,7 +25,8 @@ TEST_CASE("unknown and duplicate fields are named by path") {
 TEST_CASE("wrong types are refused in Go's words") {
   auto [text, message] = GENERATE(table<const char*, const char*>({
       {R"({"spec":{"replicas":"3"}})", "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"},
-      {R"({"metadata":{"labels":{"a":1}}})", "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"},
+      {R"({"metadata":{"labels":{"a":1}}})",
+       "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"},
       {R"({"spec":{"template":{"spec":{"containers":{}}}}})",
        "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container"},
   }));
@@ -42,8 +43,9 @@ TEST_CASE("normal form drops nulls and empty values, keeps what means something"
     "selector":{},"template":{"spec":{"hostNetwork":false,"nodeSelector":{},"volumes":[{"name":"v","emptyDir":{}}],
     "containers":[{"name":"c","args":[],"resources":{"limits":{"cpu":1,"memory":"1024Ki"}}}]}}}})");
   api::normalise(*deployment().type, *v);
-  CHECK(base::to_text(*v) == R"({"metadata":{"name":"x"},"spec":{"replicas":0,"selector":{},"template":{"spec":{"volumes":[{"name":"v","emptyDir":{}}],)"
-                             R"("containers":[{"name":"c","resources":{"limits":{"cpu":"1","memory":"1Mi"}}}]}}}})");
+  CHECK(base::to_text(*v) ==
+        R"({"metadata":{"name":"x"},"spec":{"replicas":0,"selector":{},"template":{"spec":{"volumes":[{"name":"v","emptyDir":{}}],)"
+        R"("containers":[{"name":"c","resources":{"limits":{"cpu":"1","memory":"1Mi"}}}]}}}})");
 }
 
 TEST_CASE("problems are told in the order of the text") {
@@ -54,6 +56,6 @@ TEST_CASE("problems are told in the order of the text") {
   const api::Kind& kind = *api::Schema::builtin().kind("apps/v1", "Deployment");
   REQUIRE(api::prune(kind, *v, problems));
   api::order_problems(text, problems);
-  CHECK(problems == std::vector<std::string>{R"(unknown field "x")", R"(unknown field "spec.y")", R"(duplicate field "spec.paused")", R"(unknown field "spec.template.z")",
-                                             R"(unknown field "w")"});
+  CHECK(problems == std::vector<std::string>{R"(unknown field "x")", R"(unknown field "spec.y")", R"(duplicate field "spec.paused")",
+                                             R"(unknown field "spec.template.z")", R"(unknown field "w")"});
 }

@@ -13,8 +13,10 @@ std::string cells(std::string_view api_version, std::string_view kind, std::stri
   CHECK(row.size() == api::table_columns(k).size());
   return base::to_text(base::json::value(row));
 }
-std::string pod_status(std::string_view status, std::string_view spec = R"({"containers":[{"name":"a"}]})", std::string_view metadata = "{}") {
-  auto v = base::parse_json("{\"metadata\":" + std::string(metadata) + ",\"spec\":" + std::string(spec) + ",\"status\":" + std::string(status) + "}");
+std::string pod_status(std::string_view status, std::string_view spec = R"({"containers":[{"name":"a"}]})",
+                       std::string_view metadata = "{}") {
+  auto v = base::parse_json("{\"metadata\":" + std::string(metadata) + ",\"spec\":" + std::string(spec) +
+                            ",\"status\":" + std::string(status) + "}");
   REQUIRE(v);
   auto row = api::table_cells(*api::Schema::builtin().kind("v1", "Pod"), *v, kNow);
   return std::string(row[1].get_string()) + " " + std::string(row[2].get_string()) + " " + std::string(row[3].get_string());
@@ -24,25 +26,34 @@ std::string pod_status(std::string_view status, std::string_view spec = R"({"con
 TEST_CASE("pods show the state their containers are in") {
   CHECK(pod_status(R"({"phase":"Pending"})") == "0/1 Pending 0");
   CHECK(pod_status(R"({"phase":"Running","containerStatuses":[{"name":"a","ready":true,"state":{"running":{}}}]})") == "1/1 Running 0");
-  CHECK(pod_status(R"({"phase":"Running","containerStatuses":[{"name":"a","restartCount":3,"state":{"waiting":{"reason":"CrashLoopBackOff"}},
+  CHECK(
+      pod_status(R"({"phase":"Running","containerStatuses":[{"name":"a","restartCount":3,"state":{"waiting":{"reason":"CrashLoopBackOff"}},
         "lastState":{"terminated":{"finishedAt":"2026-01-01T23:59:00Z"}}}]})") == "0/1 CrashLoopBackOff 3 (60s ago)");
-  CHECK(pod_status(R"({"phase":"Succeeded","containerStatuses":[{"name":"a","state":{"terminated":{"reason":"Completed","exitCode":0}}}]})") == "0/1 Completed 0");
+  CHECK(pod_status(
+            R"({"phase":"Succeeded","containerStatuses":[{"name":"a","state":{"terminated":{"reason":"Completed","exitCode":0}}}]})") ==
+        "0/1 Completed 0");
   CHECK(pod_status(R"({"phase":"Failed","containerStatuses":[{"name":"a","state":{"terminated":{"exitCode":3}}}]})") == "0/1 ExitCode:3 0");
   CHECK(pod_status(R"({"phase":"Failed","reason":"Evicted"})") == "0/1 Evicted 0");
-  CHECK(pod_status(R"({"phase":"Running","containerStatuses":[{"name":"a","ready":true,"state":{"running":{}}}]})", R"({"containers":[{"name":"a"}]})",
-                   R"({"deletionTimestamp":"2026-01-01T00:00:00Z"})") == "1/1 Terminating 0");
+  CHECK(pod_status(R"({"phase":"Running","containerStatuses":[{"name":"a","ready":true,"state":{"running":{}}}]})",
+                   R"({"containers":[{"name":"a"}]})", R"({"deletionTimestamp":"2026-01-01T00:00:00Z"})") == "1/1 Terminating 0");
   constexpr std::string_view init = R"({"containers":[{"name":"a"}],"initContainers":[{"name":"i"},{"name":"j"}]})";
   CHECK(pod_status(R"({"phase":"Pending","initContainerStatuses":[{"name":"i","state":{"running":{}}}]})", init) == "0/1 Init:0/2 0");
-  CHECK(pod_status(R"({"phase":"Pending","initContainerStatuses":[{"name":"i","state":{"terminated":{"exitCode":0}}},{"name":"j","state":{"waiting":{"reason":"PodInitializing"}}}]})",
-                   init) == "0/1 Init:1/2 0");
-  CHECK(pod_status(R"({"phase":"Pending","initContainerStatuses":[{"name":"i","restartCount":2,"state":{"terminated":{"exitCode":1,"reason":"Error"}}}]})", init) == "0/1 Init:Error 2");
+  CHECK(
+      pod_status(
+          R"({"phase":"Pending","initContainerStatuses":[{"name":"i","state":{"terminated":{"exitCode":0}}},{"name":"j","state":{"waiting":{"reason":"PodInitializing"}}}]})",
+          init) == "0/1 Init:1/2 0");
+  CHECK(
+      pod_status(
+          R"({"phase":"Pending","initContainerStatuses":[{"name":"i","restartCount":2,"state":{"terminated":{"exitCode":1,"reason":"Error"}}}]})",
+          init) == "0/1 Init:Error 2");
   CHECK(pod_status(R"({"phase":"Running","initContainerStatuses":[{"name":"s","started":true,"ready":true,"state":{"running":{}}}],
         "containerStatuses":[{"name":"a","ready":true,"state":{"running":{}}}]})",
                    R"({"containers":[{"name":"a"}],"initContainers":[{"name":"s","restartPolicy":"Always"}]})") == "2/2 Running 0");
 }
 
 TEST_CASE("rows of common kinds") {
-  CHECK(cells("v1", "Service", R"({"metadata":{"name":"s","creationTimestamp":"2026-01-01T00:00:00Z"},"spec":{"type":"NodePort","clusterIP":"10.0.0.1",
+  CHECK(cells("v1", "Service",
+              R"({"metadata":{"name":"s","creationTimestamp":"2026-01-01T00:00:00Z"},"spec":{"type":"NodePort","clusterIP":"10.0.0.1",
         "ports":[{"port":80,"nodePort":30080,"protocol":"TCP"}],"selector":{"b":"2","a":"1"}}})") ==
         R"(["s","NodePort","10.0.0.1","<none>","80:30080/TCP","24h","a=1,b=2"])");
   CHECK(cells("v1", "Node", R"({"metadata":{"name":"n","labels":{"node-role.kubernetes.io/control-plane":""}},"spec":{"unschedulable":true},
@@ -52,7 +63,8 @@ TEST_CASE("rows of common kinds") {
         "template":{"spec":{"containers":[{"name":"c","image":"i"},{"name":"e","image":"j"}]}}},"status":{"readyReplicas":2,"updatedReplicas":3}})") ==
         R"(["d","2/3",3,0,"<unknown>","c,e","i,j","a=1"])");
   CHECK(cells("v1", "Secret", R"({"metadata":{"name":"x"},"type":"Opaque","data":{"a":"","b":""}})") == R"(["x","Opaque",2,"<unknown>"])");
-  CHECK(cells("coordination.k8s.io/v1", "Lease", R"({"metadata":{"name":"l"},"spec":{"holderIdentity":"h"}})") == R"(["l","h","<unknown>"])");
+  CHECK(cells("coordination.k8s.io/v1", "Lease", R"({"metadata":{"name":"l"},"spec":{"holderIdentity":"h"}})") ==
+        R"(["l","h","<unknown>"])");
 }
 
 TEST_CASE("every kind has as many cells as columns, on an empty object too") {

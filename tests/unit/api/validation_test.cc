@@ -82,8 +82,10 @@ TEST_CASE("pods are refused in Kubernetes' words") {
       {R"({"spec":{"tolerations":[{"key":"k","operator":"Exists","tolerationSeconds":5}]}})",
        "spec.tolerations[0].effect: Invalid value: \"\": effect must be 'NoExecute' when `tolerationSeconds` is set"},
       {R"({"spec":{"nodeSelector":{"a b":"1"}}})",
-       "spec.nodeSelector: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-       "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"},
+       "spec.nodeSelector: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and "
+       "end with an "
+       "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+       "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"},
   }));
   CHECK(created(kind("v1", "Pod"), kPod, patch) == expected);
 }
@@ -99,10 +101,13 @@ TEST_CASE("workloads and services are refused in Kubernetes' words") {
   CHECK(updated(d, kDeployment, R"({"spec":{"selector":{"matchLabels":{"b":"1"}},"template":{"metadata":{"labels":{"b":"1"}}}}})") ==
         "spec.selector: Invalid value: {\"matchLabels\":{\"a\":\"1\",\"b\":\"1\"}}: field is immutable");
   const api::Kind& s = kind("v1", "Service");
-  CHECK(created(s, kService, R"({"spec":{"ports":[{"port":80},{"port":81}]}})") == "spec.ports[0].name: Required value\nspec.ports[1].name: Required value");
-  CHECK(created(s, kService, R"({"spec":{"ports":[{"port":0}]}})") == "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive\n"
+  CHECK(created(s, kService, R"({"spec":{"ports":[{"port":80},{"port":81}]}})") ==
+        "spec.ports[0].name: Required value\nspec.ports[1].name: Required value");
+  CHECK(created(s, kService, R"({"spec":{"ports":[{"port":0}]}})") ==
+        "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive\n"
         "spec.ports[0].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive");
-  CHECK(created(s, kService, R"({"spec":{"ports":[{"port":80,"nodePort":30000}]}})") == "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'");
+  CHECK(created(s, kService, R"({"spec":{"ports":[{"port":80,"nodePort":30000}]}})") ==
+        "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'");
   CHECK(created(s, kService, R"({"spec":{"type":"Weird"}})") ==
         "spec.type: Unsupported value: \"Weird\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"");
   CHECK(created(kind("batch/v1", "Job"), R"({"spec":{"template":{"spec":{"containers":[{"name":"c","image":"i"}]}}}})") ==
@@ -117,12 +122,15 @@ TEST_CASE("what may not change does not") {
   CHECK(updated(p, kPod, R"({"spec":{"tolerations":[{"key":"k","operator":"Exists"}]}})") == "");
   CHECK(updated(p, kPod, R"({"spec":{"hostNetwork":true}})").starts_with("spec: Forbidden: pod updates may not change fields other than"));
   CHECK(updated(p, kPod, R"({"spec":{"containers":[{"name":"c","image":"i","args":["x"]}]}})").starts_with("spec: Forbidden"));
-  CHECK(updated(kind("v1", "ConfigMap"), R"({"immutable":true,"data":{"a":"1"}})", R"({"data":{"a":"2"}})") == "data: Forbidden: field is immutable when `immutable` is set");
+  CHECK(updated(kind("v1", "ConfigMap"), R"({"immutable":true,"data":{"a":"1"}})", R"({"data":{"a":"2"}})") ==
+        "data: Forbidden: field is immutable when `immutable` is set");
   CHECK(updated(kind("v1", "Secret"), R"({"type":"Opaque"})", R"({"type":"x"})") == "type: Invalid value: \"x\": field is immutable");
-  CHECK(updated(kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"), R"({"roleRef":{"kind":"ClusterRole","name":"a"}})", R"({"roleRef":{"name":"b"}})")
+  CHECK(updated(kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"), R"({"roleRef":{"kind":"ClusterRole","name":"a"}})",
+                R"({"roleRef":{"name":"b"}})")
             .find("cannot change roleRef") != std::string::npos);
   CHECK(updated(kind("apps/v1", "StatefulSet"), kDeployment, R"({"spec":{"replicas":5}})") == "");
-  CHECK(updated(kind("apps/v1", "StatefulSet"), kDeployment, R"({"spec":{"serviceName":"x"}})").starts_with("spec: Forbidden: updates to statefulset spec"));
+  CHECK(updated(kind("apps/v1", "StatefulSet"), kDeployment, R"({"spec":{"serviceName":"x"}})")
+            .starts_with("spec: Forbidden: updates to statefulset spec"));
 }
 
 TEST_CASE("validation survives objects of any shape") {

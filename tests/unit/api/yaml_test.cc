@@ -30,7 +30,9 @@ TEST_CASE("malformed and hostile YAML is refused") {
     for (int j = 0; j < 10; ++j) bomb += (j ? ",*a" : "*a") + std::to_string(i - 1);
     bomb += "]\n";
   }
-  for (const std::string& text : {deep, bomb, std::string("a: [1"), std::string("a: b: c"), std::string("\ta: 1"), std::string("? [a]\n: b"), std::string(", 'q'"), std::string("] x"), std::string("a: \xfe\xff"), std::string("\0\0\0a: 1", 7), std::string("a: \1")}) {
+  for (const std::string& text :
+       {deep, bomb, std::string("a: [1"), std::string("a: b: c"), std::string("\ta: 1"), std::string("? [a]\n: b"), std::string(", 'q'"),
+        std::string("] x"), std::string("a: \xfe\xff"), std::string("\0\0\0a: 1", 7), std::string("a: \1")}) {
     INFO(text.substr(0, 40));
     auto v = api::parse_yaml(text);
     REQUIRE_FALSE(v);
@@ -45,14 +47,16 @@ TEST_CASE("a stream holds documents, or JSON objects") {
 }
 
 TEST_CASE("written YAML reads back the same and looks like kubectl's") {
-  const char* text = R"({"kind":"Pod","spec":{"containers":[{"name":"c","args":["-x","a: b","true","","1","#","it's","tab\t","- y"],"env":[]}],)"
-                     R"("n":5,"...":"...","f":0.5,"t":"a\nb\n","u":"a\nb","w":"a\n\n","nested":[[1,2],{"a":{}}],"k: y":null,"d":"2024-01-01",)"
-                     R"("breaks":["a\u0085b","\u2028","a\u2029\nb","\ufeffx"]}})";
+  const char* text =
+      R"({"kind":"Pod","spec":{"containers":[{"name":"c","args":["-x","a: b","true","","1","#","it's","tab\t","- y"],"env":[]}],)"
+      R"("n":5,"...":"...","f":0.5,"t":"a\nb\n","u":"a\nb","w":"a\n\n","nested":[[1,2],{"a":{}}],"k: y":null,"d":"2024-01-01",)"
+      R"("breaks":["a\u0085b","\u2028","a\u2029\nb","\ufeffx"]}})";
   auto v = base::parse_json(text);
   std::string yaml = api::to_yaml(*v);
   INFO(yaml);
   auto back = api::parse_yaml(yaml);
   REQUIRE(back);
   CHECK(*back == *v);
-  CHECK(yaml.starts_with("kind: Pod\nspec:\n  containers:\n  - name: c\n    args:\n    - -x\n    - 'a: b'\n    - \"true\"\n    - \"\"\n    - \"1\"\n"));
+  CHECK(yaml.starts_with(
+      "kind: Pod\nspec:\n  containers:\n  - name: c\n    args:\n    - -x\n    - 'a: b'\n    - \"true\"\n    - \"\"\n    - \"1\"\n"));
 }

@@ -20,6 +20,9 @@ TEST_CASE("text that is no UTF-8 is written so that it can be read") {
   REQUIRE(v);
   CHECK(base::get_string(*v, "a\xef\xbf\xbd") == "\xef\xbf\xbd");
   CHECK(base::get_string(*v, "b") == "caf\xc3\xa9 \xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd \xf0\x9f\x98\x80");
-  for (const char* good : {"", "plain ascii text", "\xc2\x80\xdf\xbf", "\xef\xbf\xbf", "\xf4\x8f\xbf\xbf", "12345678\xc3\xa9"}) CHECK(base::is_utf8(good));
-  for (const char* bad : {"\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "12345678\xc3"}) CHECK_FALSE(base::is_utf8(bad));
+  for (const char* good : {"", "plain ascii text", "\xc2\x80\xdf\xbf", "\xef\xbf\xbf", "\xf4\x8f\xbf\xbf", "12345678\xc3\xa9"})
+    CHECK(base::is_utf8(good));
+  for (const char* bad :
+       {"\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "12345678\xc3"})
+    CHECK_FALSE(base::is_utf8(bad));
 }

@@ -77,7 +77,8 @@ TEST_CASE("the window is by time, by number and by bytes") {
   CHECK(history.due({10s, 100, 1000}, begun + 15s) == 5);
   CHECK(history.due({60s, 100, 1000}, begun + 21s) == 0);
   CHECK(history.due({60s, 12, 1000}, begun + 21s) == 8);
-  CHECK(history.due({60s, 100, 120}, begun + 21s) == 10);  // 19 superseded values of 12 bytes, 10 may stay; the first change supersedes nothing
+  CHECK(history.due({60s, 100, 120}, begun + 21s) ==
+        10);  // 19 superseded values of 12 bytes, 10 may stay; the first change supersedes nothing
   CHECK(*history.next_due({60s, 100, 1000}) == begun + 61s);
 }
 

@@ -37,7 +37,9 @@ std::string on_disk(const Directory& directory) {
 
 bool readable(const Directory& directory) { return on_disk(directory).find(kValue) != std::string::npos; }
 
-Task<> write(Store& store, std::string key, std::string value = kValue) { (void)must(co_await write_one(store, put(std::move(key), std::move(value)))); }
+Task<> write(Store& store, std::string key, std::string value = kValue) {
+  (void)must(co_await write_one(store, put(std::move(key), std::move(value))));
+}
 
 }  // namespace
 

@@ -66,7 +66,8 @@ Task<> measure(base::Runtime& runtime, Store& store, int clients, int writes) {
     co_await shared->done.wait(seen);
   }
   double took = seconds(base::Clock::now() - begun);
-  WARN(fmt::format("{} clients: {:.0f} durable 1 KiB writes/s, {:.1f} us CPU each", clients, writes / took, (cpu_seconds() - cpu) / writes * 1e6));
+  WARN(fmt::format("{} clients: {:.0f} durable 1 KiB writes/s, {:.1f} us CPU each", clients, writes / took,
+                   (cpu_seconds() - cpu) / writes * 1e6));
   co_await tasks.stop();
 }
 

@@ -79,7 +79,9 @@ TEST_CASE("the indexer sees each record that is loaded") {
   Directory directory;
   session(options_in(directory), [](SqliteStore& store) -> Task<> { co_await fill(store, 3, 5); });
   auto options = options_in(directory);
-  options.indexer = [](std::string_view key, std::string_view value) { return std::make_shared<const std::string>(fmt::format("{}={}", key, value)); };
+  options.indexer = [](std::string_view key, std::string_view value) {
+    return std::make_shared<const std::string>(fmt::format("{}={}", key, value));
+  };
   session(options, [](SqliteStore& store) -> Task<> {
     auto record = store.get("/a/00001");
     REQUIRE(record);
@@ -98,7 +100,8 @@ TEST_CASE("the file stays within three times the live data while everything is r
       for (int from = 0; from < 4000; from += 100) {
         std::vector<Write> writes;
         // A permutation, so that neighbours in the file die at different times.
-        for (int i = from; i < from + 100; ++i) writes.push_back(put(fmt::format("/a/{:05}", i * 1237 % 4000), std::string(900 + (i % 7) * 40, 'w')));
+        for (int i = from; i < from + 100; ++i)
+          writes.push_back(put(fmt::format("/a/{:05}", i * 1237 % 4000), std::string(900 + (i % 7) * 40, 'w')));
         (void)must(co_await store.write(std::move(writes)));
       }
     }

@@ -84,7 +84,8 @@ std::string frame(uint8_t type, uint8_t flags, uint8_t stream, std::string_view 
 // HPACK without compression.
 std::string fields(std::vector<std::pair<std::string, std::string>> list) {
   std::string out;
-  for (auto& [name, value] : list) out += std::string(1, '\0') + static_cast<char>(name.size()) + name + static_cast<char>(value.size()) + value;
+  for (auto& [name, value] : list)
+    out += std::string(1, '\0') + static_cast<char>(name.size()) + name + static_cast<char>(value.size()) + value;
   return out;
 }
 std::string head_of(std::string method, std::string path) {
@@ -212,8 +213,9 @@ TEST_CASE("WebSockets pass through") {
 
 TEST_CASE("HTTP/2 requests reach backends by the same rules, several at a time") {
   with_front([](Front& f, Server&) -> Task<> {
-    std::string frames = frame(1, 5, 1, head_of("GET", "/a?b=c")) + frame(1, 4, 3, head_of("POST", "/up")) + frame(0, 0, 3, "abc") + frame(1, 5, 5, head_of("GET", "/stream")) +
-                         frame(0, 1, 3, "de") + frame(1, 5, 7, head_of("HEAD", "/h")) + frame(1, 5, 9, head_of("GET", "/a%2fb")) +
+    std::string frames = frame(1, 5, 1, head_of("GET", "/a?b=c")) + frame(1, 4, 3, head_of("POST", "/up")) + frame(0, 0, 3, "abc") +
+                         frame(1, 5, 5, head_of("GET", "/stream")) + frame(0, 1, 3, "de") + frame(1, 5, 7, head_of("HEAD", "/h")) +
+                         frame(1, 5, 9, head_of("GET", "/a%2fb")) +
                          frame(1, 5, 11, fields({{":method", "GET"}, {":path", "/"}, {":scheme", "https"}, {":authority", "elsewhere"}})) +
                          frame(1, 4, 13, head_of("POST", "/sized") + fields({{"content-length", "4"}})) + frame(0, 1, 13, "1234");
     auto got = co_await over_http2(f.proxy, frames, 7);

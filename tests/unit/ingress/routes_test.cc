@@ -60,22 +60,28 @@ TEST_CASE("the longest path wins, exact before prefix, the exact host before the
 
 TEST_CASE("foreign classes are left alone and the oldest Ingress keeps a path two of them claim") {
   World w;
-  w.add(R"({"metadata":{"name":"young","namespace":"d","creationTimestamp":"2026-01-02T00:00:00Z"},"spec":{"rules":[{"host":"h","http":{"paths":[{"path":"/","pathType":"Prefix","backend":{"service":{"name":"young","port":{"number":80}}}}]}}]}})");
-  w.add(R"({"metadata":{"name":"old","namespace":"e","creationTimestamp":"2026-01-01T00:00:00Z"},"spec":{"ingressClassName":"appliance","rules":[{"host":"h","http":{"paths":[{"path":"/","pathType":"Prefix","backend":{"service":{"name":"old","port":{"number":80}}}}]}}]}})");
-  w.add(R"({"metadata":{"name":"foreign","namespace":"d"},"spec":{"ingressClassName":"nginx","defaultBackend":{"service":{"name":"x","port":{"number":80}}}}})");
+  w.add(
+      R"({"metadata":{"name":"young","namespace":"d","creationTimestamp":"2026-01-02T00:00:00Z"},"spec":{"rules":[{"host":"h","http":{"paths":[{"path":"/","pathType":"Prefix","backend":{"service":{"name":"young","port":{"number":80}}}}]}}]}})");
+  w.add(
+      R"({"metadata":{"name":"old","namespace":"e","creationTimestamp":"2026-01-01T00:00:00Z"},"spec":{"ingressClassName":"appliance","rules":[{"host":"h","http":{"paths":[{"path":"/","pathType":"Prefix","backend":{"service":{"name":"old","port":{"number":80}}}}]}}]}})");
+  w.add(
+      R"({"metadata":{"name":"foreign","namespace":"d"},"spec":{"ingressClassName":"nginx","defaultBackend":{"service":{"name":"x","port":{"number":80}}}}})");
   auto t = translate(w.snapshot);
   CHECK(find(t, "h", "/") == "e/old:80");
   CHECK(find(t, "nowhere", "/") == "");
 }
 
 TEST_CASE("a backend has the ready addresses of the right port, and ending ones only when there are no others") {
-  auto service = object<api::core::Service>(R"({"metadata":{"name":"s","namespace":"d"},"spec":{"ports":[{"name":"http","port":80},{"name":"admin","port":81}]}})");
-  auto slice = object<api::discovery::EndpointSlice>(R"({"metadata":{"name":"s-1","namespace":"d"},"addressType":"IPv4","ports":[{"name":"http","port":8080},{"name":"admin","port":8081}],
+  auto service = object<api::core::Service>(
+      R"({"metadata":{"name":"s","namespace":"d"},"spec":{"ports":[{"name":"http","port":80},{"name":"admin","port":81}]}})");
+  auto slice = object<api::discovery::EndpointSlice>(
+      R"({"metadata":{"name":"s-1","namespace":"d"},"addressType":"IPv4","ports":[{"name":"http","port":8080},{"name":"admin","port":8081}],
     "endpoints":[{"addresses":["10.0.0.1"],"conditions":{"ready":true}},{"addresses":["10.0.0.2"],"conditions":{"ready":false,"serving":true,"terminating":true}},
                  {"addresses":["10.0.0.3"],"conditions":{"ready":false}}]})");
   CHECK(resolve_backend(*service, "80", {slice}) == std::vector<Endpoint>{{"10.0.0.1", 8080}});
   CHECK(resolve_backend(*service, "admin", {slice}) == std::vector<Endpoint>{{"10.0.0.1", 8081}});
   CHECK(resolve_backend(*service, "none", {slice}).empty());
-  auto ending = object<api::discovery::EndpointSlice>(R"({"ports":[{"name":"http","port":8080}],"endpoints":[{"addresses":["10.0.0.2"],"conditions":{"ready":false,"serving":true,"terminating":true}}]})");
+  auto ending = object<api::discovery::EndpointSlice>(
+      R"({"ports":[{"name":"http","port":8080}],"endpoints":[{"addresses":["10.0.0.2"],"conditions":{"ready":false,"serving":true,"terminating":true}}]})");
   CHECK(resolve_backend(*service, "http", {ending}) == std::vector<Endpoint>{{"10.0.0.2", 8080}});
 }

@@ -72,7 +72,8 @@ struct Setup {
   explicit Setup(Runtime& r, ingress::ProxyTimes times = {})
       : runtime(r),
         proxy(r, times),
-        backend(r, {.address = "127.0.0.1"}, {r.strand()}, [this](std::unique_ptr<Stream> s, size_t) { return std::make_shared<ScriptedConnection>(std::move(s), script); }),
+        backend(r, {.address = "127.0.0.1"}, {r.strand()},
+                [this](std::unique_ptr<Stream> s, size_t) { return std::make_shared<ScriptedConnection>(std::move(s), script); }),
         front(r, {.address = "127.0.0.1"}, proxy.lanes(), proxy.factory(false, 80)) {
     REQUIRE(backend.start());
     REQUIRE(front.start());
@@ -85,8 +86,8 @@ struct Setup {
 };
 
 // Sends the text, ends, and returns all that comes back, without dates.
-std::string talk(std::vector<std::string> answers, std::string wire, std::vector<std::string>* heads = nullptr, int* connections = nullptr, ingress::ProxyTimes times = {},
-                 bool half_close = true) {
+std::string talk(std::vector<std::string> answers, std::string wire, std::vector<std::string>* heads = nullptr, int* connections = nullptr,
+                 ingress::ProxyTimes times = {}, bool half_close = true) {
   Runtime runtime(2);
   std::string got;
   Setup setup(runtime, times);
@@ -114,18 +115,24 @@ const std::string ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 TEST_CASE("a request and its answer pass unchanged but for the forwarding fields") {
   std::vector<std::string> heads;
-  std::string answer = "HTTP/1.1 201 Made It\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Y: z\r\nKeep-Alive: timeout=5\r\nContent-Length: 3\r\n\r\nabc";
-  CHECK(talk({answer}, "POST /p%41th?q=%2F HTTP/1.1\r\nHost: App:8080\r\nAccept: */*\r\nX-Forwarded-For: 6.6.6.6\r\nTE: trailers\r\nContent-Length: 2\r\n\r\nhi", &heads) ==
-        "HTTP/1.1 201 Made It\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Y: z\r\nContent-Length: 3\r\n\r\nabc");
+  std::string answer =
+      "HTTP/1.1 201 Made It\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Y: z\r\nKeep-Alive: timeout=5\r\nContent-Length: 3\r\n\r\nabc";
+  CHECK(talk({answer},
+             "POST /p%41th?q=%2F HTTP/1.1\r\nHost: App:8080\r\nAccept: */*\r\nX-Forwarded-For: 6.6.6.6\r\nTE: trailers\r\nContent-Length: "
+             "2\r\n\r\nhi",
+             &heads) == "HTTP/1.1 201 Made It\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Y: z\r\nContent-Length: 3\r\n\r\nabc");
   REQUIRE(heads.size() == 1);
-  CHECK(heads[0] == "POST /pAth?q=%2F HTTP/1.1\r\nHost: App:8080\r\nAccept: */*\r\nX-Forwarded-For: 127.0.0.1\r\nX-Real-IP: 127.0.0.1\r\nX-Forwarded-Host: App:8080\r\n"
-                    "X-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\nContent-Length: 2\r\n\r\n");
+  CHECK(heads[0] ==
+        "POST /pAth?q=%2F HTTP/1.1\r\nHost: App:8080\r\nAccept: */*\r\nX-Forwarded-For: 127.0.0.1\r\nX-Real-IP: "
+        "127.0.0.1\r\nX-Forwarded-Host: App:8080\r\n"
+        "X-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\nContent-Length: 2\r\n\r\n");
 }
 
 TEST_CASE("answers of every framing keep their meaning") {
   std::string chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
   CHECK(talk({chunks, ok}, get + get) == chunks + ok);
-  CHECK(talk({"HTTP/1.0 200 OK\r\n\r\nuntil the end!"}, get) == "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nd\r\nuntil the end\r\n0\r\n\r\n");
+  CHECK(talk({"HTTP/1.0 200 OK\r\n\r\nuntil the end!"}, get) ==
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nd\r\nuntil the end\r\n0\r\n\r\n");
   CHECK(talk({chunks}, "GET / HTTP/1.0\r\nHost: app\r\n\r\n") == "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc");
   std::string head = "HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n";
   CHECK(talk({head, ok}, "HEAD / HTTP/1.1\r\nHost: app\r\n\r\n" + get) == head + ok);
@@ -159,9 +166,10 @@ TEST_CASE("a backend that breaks its answer breaks the client's, visibly") {
 }
 
 TEST_CASE("hostile requests end with one answer and never reach a backend") {
-  for (std::string_view bad : {"POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "GET / HTTP/1.1\nHost: app\n\n",
-                               "GET / HTTP/1.1\r\nHost: app\r\nHost: app\r\n\r\n", "GET /a/../b HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n",
-                               "GET /a%2fb HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n", "GET /a%00 HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n"}) {
+  for (std::string_view bad :
+       {"POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "GET / HTTP/1.1\nHost: app\n\n",
+        "GET / HTTP/1.1\r\nHost: app\r\nHost: app\r\n\r\n", "GET /a/../b HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n",
+        "GET /a%2fb HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n", "GET /a%00 HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n"}) {
     INFO(bad);
     std::vector<std::string> heads;
     auto got = talk({ok, ok}, std::string(bad) + get, &heads);
@@ -183,8 +191,9 @@ TEST_CASE("a chunked upload arrives as chunks, a bad chunk reaches nobody whole"
   CHECK(talk({ok}, up("5\r\nhello\r\n0\r\n\r\n")).starts_with("HTTP/1.1 200 OK\r\n"));
   CHECK(talk({""}, up("5\nhello\r\n0\r\n\r\n")).find("200") == std::string::npos);
   // A backend that answers early is heard, though the upload has not ended.
-  CHECK(talk({"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n!"}, up("5\r\nhello\r\n"), nullptr, nullptr, {}, false)
-            .starts_with("HTTP/1.1 413 "));
+  CHECK(
+      talk({"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n!"}, up("5\r\nhello\r\n"), nullptr, nullptr, {}, false)
+          .starts_with("HTTP/1.1 413 "));
 }
 
 TEST_CASE("a redirect to TLS keeps path and query") {

@@ -104,7 +104,8 @@ TEST_CASE("environment, working directory and host name are as the spec says") {
 }
 
 TEST_CASE("users come from the image's files, numbers and overrides") {
-  CHECK(once("id", [](Node&, ContainerSpec& s) { s.user.image_user = "app"; }).out == "uid=1001(app) gid=1002(apps) groups=1002(apps),1003(extra)\n");
+  CHECK(once("id", [](Node&, ContainerSpec& s) { s.user.image_user = "app"; }).out ==
+        "uid=1001(app) gid=1002(apps) groups=1002(apps),1003(extra)\n");
   CHECK(has(once("id; echo $HOME; echo x > /dev/stdout",
                  [](Node&, ContainerSpec& s) {
                    s.user.image_user = "app";
@@ -116,7 +117,8 @@ TEST_CASE("users come from the image's files, numbers and overrides") {
   CHECK(has(once("id", [](Node&, ContainerSpec& s) { s.user.image_user = "1001:0"; }).out, "uid=1001(app) gid=0(root)"));
   CHECK(failing([](Node&, ContainerSpec& s) { s.user.image_user = "nobody-knows"; }).reason == "InvalidContainerSpec");
   CHECK(failing([](Node&, ContainerSpec& s) { s.user.image_user = "1x"; }).reason == "InvalidContainerSpec");
-  CHECK(failing([](Node&, ContainerSpec& s) { s.user.require_non_root = true; }).message == "container has runAsNonRoot and image will run as root");
+  CHECK(failing([](Node&, ContainerSpec& s) { s.user.require_non_root = true; }).message ==
+        "container has runAsNonRoot and image will run as root");
 }
 
 TEST_CASE("capabilities: the default set, none for users, none inherited") {
@@ -137,7 +139,8 @@ TEST_CASE("capabilities: the default set, none for users, none inherited") {
 }
 
 TEST_CASE("seccomp is on by default and refuses what it should") {
-  auto r = once("grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status; unshare -U true; mount -t tmpfs x /tmp; chroot / true && echo chrooted");
+  auto r =
+      once("grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status; unshare -U true; mount -t tmpfs x /tmp; chroot / true && echo chrooted");
   CHECK(has(r.out, "Seccomp:\t2"));
   CHECK(has(r.out, "NoNewPrivs:\t0"));
   CHECK(has(r.out, "chrooted"));
@@ -166,7 +169,8 @@ TEST_CASE("seccomp is on by default and refuses what it should") {
 TEST_CASE("the container sees nothing of the host") {
   auto r = once(
       "ls /proc/self/fd | wc -l; cat /proc/self/cgroup | grep -v ':/$' ; echo pid $$; cat /proc/self/mountinfo | wc -l;"
-      "cat /proc/kcore | wc -c; cat /proc/timer_list | wc -c; echo x > /proc/sysrq-trigger; echo x > /proc/sys/kernel/domainname; echo 1 > /sys/x;"
+      "cat /proc/kcore | wc -c; cat /proc/timer_list | wc -c; echo x > /proc/sysrq-trigger; echo x > /proc/sys/kernel/domainname; echo 1 > "
+      "/sys/x;"
       "ls /sys/firmware | wc -l; ls /dev; stat -c %t:%T /dev/null; mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg; ls /sys/fs/cgroup");
   INFO(r.out + "--\n" + r.err);
   CHECK(has(r.out, "4\npid 1\n"));  // 0, 1, 2 and the one of ls itself; every cgroup is the root of its namespace
@@ -177,7 +181,8 @@ TEST_CASE("the container sees nothing of the host") {
   CHECK(has(r.err, "/proc/sys/kernel/domainname: Read-only"));
   CHECK(has(r.err, "/sys/x"));
   CHECK(has(r.err, "kmsg: Operation not permitted"));
-  for (const char* d : {"fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "tty", "urandom", "zero"}) CHECK(has(r.out, std::string(d) + "\n"));
+  for (const char* d : {"fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "tty", "urandom", "zero"})
+    CHECK(has(r.out, std::string(d) + "\n"));
 }
 
 TEST_CASE("signals are neither blocked nor ignored, nobody of the host is there to be traced") {
@@ -188,8 +193,10 @@ TEST_CASE("signals are neither blocked nor ignored, nobody of the host is there 
 }
 
 TEST_CASE("a privileged container has all capabilities, devices and no masks") {
-  auto r = once("grep -E '^(CapEff|Seccomp):' /proc/self/status; mount -t tmpfs x /tmp && echo mounted; test -w /sys && ls /dev | wc -l; mount | grep ' /sys '",
-                [](Node&, ContainerSpec& s) { s.privileged = true; });
+  auto r = once(
+      "grep -E '^(CapEff|Seccomp):' /proc/self/status; mount -t tmpfs x /tmp && echo mounted; test -w /sys && ls /dev | wc -l; mount | "
+      "grep ' /sys '",
+      [](Node&, ContainerSpec& s) { s.privileged = true; });
   CHECK(has(r.out, "Seccomp:\t0"));
   CHECK(has(r.out, "mounted"));
   CHECK(has(r.out, "sysfs (rw"));
@@ -265,7 +272,8 @@ TEST_CASE("an image cannot turn mounts to the host with links") {
     std::string evil = node.dir + "/evil", host = node.dir + "/host";
     (void)base::make_dirs(evil, 0755);
     (void)base::make_dirs(host, 0755);
-    (void)!::system(("cp -a " + node.image + "/. " + evil + " && ln -s " + host + " " + evil + "/data && ln -s / " + evil + "/root2").c_str());
+    (void)!::system(
+        ("cp -a " + node.image + "/. " + evil + " && ln -s " + host + " " + evil + "/data && ln -s / " + evil + "/root2").c_str());
     auto pod = co_await node.sandbox();
     auto spec = node.shell("c1", "ls -d " + host + "/x; echo done");
     spec.layers = {evil};
@@ -291,7 +299,8 @@ TEST_CASE("an image cannot turn mounts to the host with links") {
 
 TEST_CASE("failed starts say why in Docker's words and are kept as exited") {
   ContainerStatus status;
-  CHECK(failing([](Node&, ContainerSpec& s) { s.argv = {"nope"}; }, &status).message == "exec: \"nope\": executable file not found in $PATH");
+  CHECK(failing([](Node&, ContainerSpec& s) { s.argv = {"nope"}; }, &status).message ==
+        "exec: \"nope\": executable file not found in $PATH");
   CHECK(status.phase == ContainerPhase::exited);
   CHECK(status.exit_code == 127);
   CHECK(status.message == "exec: \"nope\": executable file not found in $PATH");
@@ -300,7 +309,8 @@ TEST_CASE("failed starts say why in Docker's words and are kept as exited") {
   CHECK(status.exit_code == 126);
   CHECK(failing([](Node&, ContainerSpec& s) { s.argv = {"/etc"}; }).message == "exec: \"/etc\": is a directory");
   CHECK(failing([](Node& n, ContainerSpec& s) { s.mounts = {{.source = n.dir + "/absent", .target = "/x"}}; }).reason == "StartError");
-  CHECK(failing([](Node&, ContainerSpec& s) { s.cwd = "/etc/passwd"; }).message == "chdir to cwd (\"/etc/passwd\") failed: not a directory");
+  CHECK(failing([](Node&, ContainerSpec& s) { s.cwd = "/etc/passwd"; }).message ==
+        "chdir to cwd (\"/etc/passwd\") failed: not a directory");
   CHECK(failing([](Node&, ContainerSpec& s) { s.argv.clear(); }).reason == "InvalidContainerSpec");
   CHECK(failing([](Node& n, ContainerSpec& s) { s.mounts = {{.source = n.dir, .target = "/proc/self/attr"}}; }).reason == "StartError");
 }
@@ -351,7 +361,8 @@ TEST_CASE("a container without the memory to start says so") {
 }
 
 TEST_CASE("devices of the spec appear and can be used") {
-  auto r = once("stat -c %t:%T /dev/my-null; echo x > /dev/my-null && echo written", [](Node&, ContainerSpec& s) { s.devices = {{"/dev/null", "/dev/my-null", "rwm"}}; });
+  auto r = once("stat -c %t:%T /dev/my-null; echo x > /dev/my-null && echo written",
+                [](Node&, ContainerSpec& s) { s.devices = {{"/dev/null", "/dev/my-null", "rwm"}}; });
   CHECK(r.out == "1:3\nwritten\n");
   CHECK(failing([](Node&, ContainerSpec& s) { s.devices = {{"/dev/none", "", "rwm"}}; }).reason == "StartError");
 }

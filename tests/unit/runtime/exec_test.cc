@@ -45,7 +45,8 @@ TEST_CASE("exec runs inside the container, with its user, environment, limits an
     spec.user.image_user = "app";
     spec.cwd = "/tmp";
     CHECK(co_await pod->start(spec));
-    auto exec = command("id; echo $FROM $ADDED; pwd; cat; echo err >&2; grep -E '^(Cap|Sec)' /proc/self/status; ls /proc/self/fd | wc -l; exit 5");
+    auto exec =
+        command("id; echo $FROM $ADDED; pwd; cat; echo err >&2; grep -E '^(Cap|Sec)' /proc/self/status; ls /proc/self/fd | wc -l; exit 5");
     exec.add_env = {"ADDED=too"};
     exec.stdin_open = true;
     auto session = co_await pod->exec("c", exec);

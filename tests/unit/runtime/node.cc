@@ -23,12 +23,14 @@ void make_image(const std::string& root) {
   auto busybox = base::read_file("/bin/busybox");
   REQUIRE(busybox);
   REQUIRE(base::write_file_atomic(root + "/bin/busybox", *busybox, 0755, false));
-  for (const char* name : {"sh", "true", "false", "cat", "echo", "id", "ls", "mount", "sleep", "env", "pwd", "grep", "touch", "kill", "ps", "head", "dd",
-                           "hostname", "stty", "tty", "mknod", "chroot", "unshare", "wc", "tr", "yes", "nc", "readlink", "stat", "mkdir", "trap", "test",
-                           "rm", "seq", "awk", "umount", "find", "ip", "sysctl", "tail"}) {
+  for (const char* name :
+       {"sh",   "true",  "false", "cat",      "echo", "id",  "ls",    "mount",  "sleep",   "env", "pwd",    "grep", "touch", "kill",
+        "ps",   "head",  "dd",    "hostname", "stty", "tty", "mknod", "chroot", "unshare", "wc",  "tr",     "yes",  "nc",    "readlink",
+        "stat", "mkdir", "trap",  "test",     "rm",   "seq", "awk",   "umount", "find",    "ip",  "sysctl", "tail"}) {
     (void)!::symlink("busybox", (root + "/bin/" + name).c_str());
   }
-  REQUIRE(base::write_file_atomic(root + "/etc/passwd", "root:x:0:0:root:/root:/bin/sh\napp:x:1001:1002:App:/home/app:/bin/sh\n", 0644, false));
+  REQUIRE(
+      base::write_file_atomic(root + "/etc/passwd", "root:x:0:0:root:/root:/bin/sh\napp:x:1001:1002:App:/home/app:/bin/sh\n", 0644, false));
   REQUIRE(base::write_file_atomic(root + "/etc/group", "root:x:0:\napps:x:1002:\nextra:x:1003:app,other\n", 0644, false));
   ::chmod((root + "/tmp").c_str(), 01777);
 }

@@ -23,7 +23,8 @@ TEST_CASE("ids are whole decimal numbers of 32 bits") {
 }
 
 TEST_CASE("users resolve strictly") {
-  const std::string passwd = "root:x:0:0:root:/root:/bin/sh\n# comment\nbroken\nfoo:x:nan:1:::\napp:x:100:200:a:/home/app:/bin/sh\n12:x:500:501::/n:/bin/sh\n";
+  const std::string passwd =
+      "root:x:0:0:root:/root:/bin/sh\n# comment\nbroken\nfoo:x:nan:1:::\napp:x:100:200:a:/home/app:/bin/sh\n12:x:500:501::/n:/bin/sh\n";
   const std::string group = "root:x:0:\nteam:x:300:app\nbad:x:y:app\nmore:x:301:other,app,third\n";
   auto ok = [&](const char* user) { return *resolve_user({.image_user = user}, passwd, group); };
   CHECK(ok("").uid == 0);

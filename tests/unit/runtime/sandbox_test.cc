@@ -101,13 +101,15 @@ TEST_CASE("the supervisor cannot be changed or reached by others") {
     base::Fd program(::open(exe.c_str(), O_RDONLY | O_CLOEXEC));
     REQUIRE(program);
     int seals = ::fcntl(program.get(), F_GET_SEALS);
-    CHECK((seals & (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)) == (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL));
+    CHECK((seals & (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)) ==
+          (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL));
     CHECK_FALSE(base::Fd(::open(exe.c_str(), O_WRONLY | O_CLOEXEC)));
     int sockets = 0;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(node.dir + "/run")) {
       if (!entry.is_socket()) continue;
       ++sockets;
-      CHECK((entry.status().permissions() & std::filesystem::perms::all) == (std::filesystem::perms::owner_read | std::filesystem::perms::owner_write));
+      CHECK((entry.status().permissions() & std::filesystem::perms::all) ==
+            (std::filesystem::perms::owner_read | std::filesystem::perms::owner_write));
     }
     CHECK(sockets == 1);
     for (const char* d : {"/run", "/data"}) {
@@ -174,7 +176,8 @@ TEST_CASE("the session keyring and the cgroup namespace of a container are its o
   Node node;
   node.run([&]() -> base::Task<> {
     auto pod = co_await node.sandbox();
-    const std::string look = "grep -c . /proc/keys; cat /proc/keys; readlink /proc/self/ns/cgroup; grep -v ':/$' /proc/self/cgroup || echo only roots";
+    const std::string look =
+        "grep -c . /proc/keys; cat /proc/keys; readlink /proc/self/ns/cgroup; grep -v ':/$' /proc/self/cgroup || echo only roots";
     auto spec = node.shell("c", look + "; echo end; sleep 1000");
     spec.privileged = true;  // others do not see /proc/keys
     auto path = spec.log.path;

@@ -44,7 +44,9 @@ std::string default_program(CapabilitySet more = 0) {
 TEST_CASE("RuntimeDefault lets programs work and refuses the kernel's back doors") {
   std::string program = default_program();
   CHECK(program.size() < 16384);
-  auto raw = [&](long number, long a = 0, long b = 0, long c = 0) { return under(program, [=] { return ::syscall(number, a, b, c, 0, 0, 0); }); };
+  auto raw = [&](long number, long a = 0, long b = 0, long c = 0) {
+    return under(program, [=] { return ::syscall(number, a, b, c, 0, 0, 0); });
+  };
   for (int family : {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK}) CHECK(under(program, [=] { return ::socket(family, SOCK_DGRAM, 0); }) == 0);
   for (int family : {AF_ALG, AF_VSOCK}) CHECK(under(program, [=] { return ::socket(family, SOCK_STREAM, 0); }) == ENOSYS);
   CHECK(under(program, [] {
@@ -52,7 +54,8 @@ TEST_CASE("RuntimeDefault lets programs work and refuses the kernel's back doors
           if (child == 0) ::_exit(0);
           return child < 0 ? -1L : 0L;
         }) == 0);
-  for (long flag : {CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWCGROUP}) CHECK(raw(SYS_clone, flag | SIGCHLD) == EPERM);
+  for (long flag : {CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWCGROUP})
+    CHECK(raw(SYS_clone, flag | SIGCHLD) == EPERM);
   CHECK(raw(SYS_clone3) == ENOSYS);
   CHECK(raw(9999) == ENOSYS);
   for (long number : {SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register}) CHECK(raw(number) == ENOSYS);
@@ -84,13 +87,16 @@ TEST_CASE("profiles in Docker's format") {
   REQUIRE(deny);
   CHECK(under(*deny, [] { return ::socket(AF_NETLINK, SOCK_RAW, 0); }) == 71);
   CHECK(under(*deny, [] { return ::socket(AF_UNIX, SOCK_STREAM, 0); }) == 0);
-  const char* conditional = R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["getsid"],"action":"SCMP_ACT_ERRNO","excludes":{"caps":["CAP_SYS_ADMIN"]}}]})";
+  const char* conditional =
+      R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["getsid"],"action":"SCMP_ACT_ERRNO","excludes":{"caps":["CAP_SYS_ADMIN"]}}]})";
   CHECK(under(*compiled(conditional), [] { return static_cast<long>(::getsid(0)); }) == EPERM);
   CHECK(under(*compiled(conditional, CapabilitySet{1} << CAP_SYS_ADMIN), [] { return static_cast<long>(::getsid(0)); }) == 0);
-  for (const char* bad : {"", "x", "[]", "{}", R"({"defaultAction":"SCMP_ACT_MAYBE"})",
-                          R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"NO"}]})",
-                          R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ERRNO","args":[{"index":9,"value":1,"op":"SCMP_CMP_EQ"}]}]})",
-                          R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ERRNO","args":[{"index":0,"value":1,"op":"LIKE"}]}]})"}) {
+  for (
+      const char* bad :
+      {"", "x", "[]", "{}", R"({"defaultAction":"SCMP_ACT_MAYBE"})",
+       R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"NO"}]})",
+       R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ERRNO","args":[{"index":9,"value":1,"op":"SCMP_CMP_EQ"}]}]})",
+       R"({"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ERRNO","args":[{"index":0,"value":1,"op":"LIKE"}]}]})"}) {
     INFO(bad);
     auto r = compiled(bad);
     REQUIRE_FALSE(r);

@@ -32,7 +32,8 @@ void merge_list(json::array& into, const json::array& from) {
       into = from;
       return;
     }
-    auto it = std::find_if(into.begin(), into.end(), [&](const json::value& v) { return v.as_object().if_contains(key) && v.at(key) == e.at(key); });
+    auto it = std::find_if(into.begin(), into.end(),
+                           [&](const json::value& v) { return v.as_object().if_contains(key) && v.at(key) == e.at(key); });
     bool drop = e.as_object().contains("$patch");
     if (it == into.end() && !drop) into.push_back(e);
     else if (it != into.end() && drop) into.erase(it);
@@ -147,7 +148,8 @@ base::Task<api::Result<api::ListPage>> FakeClient::list(api::Resource r, std::st
   std::scoped_lock lock(mutex_);
   api::ListPage page;
   for (auto& [key, o] : objects_[text(r)])
-    if ((ns.empty() || key.starts_with(ns + "/")) && (name.empty() || field(o, "name") == name)) page.items.push_back(base::make_bytes(base::to_text(o)));
+    if ((ns.empty() || key.starts_with(ns + "/")) && (name.empty() || field(o, "name") == name))
+      page.items.push_back(base::make_bytes(base::to_text(o)));
   page.resource_version = std::to_string(revision_);
   co_return page;
 }
@@ -161,7 +163,8 @@ base::Task<api::Result<std::unique_ptr<api::Watch>>> FakeClient::watch(api::Reso
   // What changed since the list: announced as modified. (Deletions in between are not remembered: tests do not race them.)
   uint64_t since = std::stoull(options.resource_version);
   for (auto& [key, o] : objects_[text(r)])
-    if (std::stoull(field(o, "resourceVersion")) > since && (ns.empty() || key.starts_with(ns + "/")) && (w->name.empty() || field(o, "name") == w->name))
+    if (std::stoull(field(o, "resourceVersion")) > since && (ns.empty() || key.starts_with(ns + "/")) &&
+        (w->name.empty() || field(o, "name") == w->name))
       w->events.push({api::WatchEvent::Type::added, base::make_bytes(base::to_text(o))});
   watchers_.push_back(w);
   co_return std::make_unique<FakeWatch>(std::move(w));
@@ -194,13 +197,15 @@ base::Task<api::Result<api::Bytes>> FakeClient::create(api::Resource r, api::Obj
 }
 
 // `now` is the whole new object.
-api::Result<api::Bytes> FakeClient::replace(const api::Resource& r, const api::ObjectKey& key, json::object now, const api::WriteOptions& options) {
+api::Result<api::Bytes> FakeClient::replace(const api::Resource& r, const api::ObjectKey& key, json::object now,
+                                            const api::WriteOptions& options) {
   auto& all = objects_[text(r)];
   auto it = all.find(key.text());
   if (it == all.end()) return base::not_found(r.resource, key.name);
   json::object& old = it->second;
   std::string revision = field(now, "resourceVersion"), uid = field(now, "uid");
-  if (!revision.empty() && revision != field(old, "resourceVersion")) return base::conflict(r.resource, key.name, "the object has been modified");
+  if (!revision.empty() && revision != field(old, "resourceVersion"))
+    return base::conflict(r.resource, key.name, "the object has been modified");
   if (!uid.empty() && uid != field(old, "uid")) return base::conflict(r.resource, key.name, "uid mismatch");
   json::object next = options.subresource == "status" ? old : now;
   if (options.subresource == "status") next["status"] = now["status"], next["metadata"] = now["metadata"];
@@ -213,7 +218,8 @@ api::Result<api::Bytes> FakeClient::replace(const api::Resource& r, const api::O
   if (next == old) return base::make_bytes(base::to_text(old));
   api::Bytes bytes = commit(r, key, std::move(next), false);
   json::object& stored = all[key.text()];
-  bool finalized = r.resource == "namespaces" ? base::find_array(json::value(stored), "spec.finalizers") == nullptr : entries(stored, "finalizers").empty();
+  bool finalized = r.resource == "namespaces" ? base::find_array(json::value(stored), "spec.finalizers") == nullptr
+                                              : entries(stored, "finalizers").empty();
   if (!field(stored, "deletionTimestamp").empty() && finalized && r.resource != "pods") finish_removal(r, key);
   return bytes;
 }
@@ -224,7 +230,8 @@ base::Task<api::Result<api::Bytes>> FakeClient::update(api::Resource r, api::Obj
   co_return replace(r, key, base::parse_json(body)->as_object(), options);
 }
 
-base::Task<api::Result<api::Bytes>> FakeClient::patch(api::Resource r, api::ObjectKey key, api::PatchType type, std::string body, api::WriteOptions options) {
+base::Task<api::Result<api::Bytes>> FakeClient::patch(api::Resource r, api::ObjectKey key, api::PatchType type, std::string body,
+                                                      api::WriteOptions options) {
   if (auto e = noted("patch", r, options.subresource)) co_return std::unexpected(*e);
   std::scoped_lock lock(mutex_);
   auto& all = objects_[text(r)];
@@ -247,7 +254,8 @@ base::Task<api::Result<api::Bytes>> FakeClient::remove(api::Resource r, api::Obj
   if (options.propagation_policy == "Foreground") finalizers.emplace_back("foregroundDeletion");
   if (options.propagation_policy == "Orphan") finalizers.emplace_back("orphan");
   // Pods that run end when their node says so; namespaces when they have been finalized.
-  bool node_ends = r.resource == "pods" && o["spec"].is_object() && o["spec"].as_object().contains("nodeName") && options.grace_period_seconds != 0;
+  bool node_ends =
+      r.resource == "pods" && o["spec"].is_object() && o["spec"].as_object().contains("nodeName") && options.grace_period_seconds != 0;
   bool wait = node_ends || !finalizers.empty() || (r.resource == "namespaces" && base::find_array(json::value(o), "spec.finalizers"));
   if (!wait) {
     finish_removal(r, key);

@@ -22,8 +22,10 @@ class FakeClient final : public api::Client {
   base::Task<api::Result<api::Bytes>> get(api::Resource resource, api::ObjectKey key, std::string subresource = {}) override;
   base::Task<api::Result<api::ListPage>> list(api::Resource resource, std::string ns, api::ListOptions options) override;
   base::Task<api::Result<std::unique_ptr<api::Watch>>> watch(api::Resource resource, std::string ns, api::WatchOptions options) override;
-  base::Task<api::Result<api::Bytes>> create(api::Resource resource, api::ObjectKey key, std::string body, api::WriteOptions options = {}) override;
-  base::Task<api::Result<api::Bytes>> update(api::Resource resource, api::ObjectKey key, std::string body, api::WriteOptions options = {}) override;
+  base::Task<api::Result<api::Bytes>> create(api::Resource resource, api::ObjectKey key, std::string body,
+                                             api::WriteOptions options = {}) override;
+  base::Task<api::Result<api::Bytes>> update(api::Resource resource, api::ObjectKey key, std::string body,
+                                             api::WriteOptions options = {}) override;
   base::Task<api::Result<api::Bytes>> patch(api::Resource resource, api::ObjectKey key, api::PatchType type, std::string body,
                                             api::WriteOptions options = {}) override;
   base::Task<api::Result<api::Bytes>> remove(api::Resource resource, api::ObjectKey key, api::DeleteOptions options = {}) override;

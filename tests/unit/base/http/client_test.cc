@@ -53,8 +53,9 @@ TEST_CASE("responses of every framing are read") {
   Runtime runtime(2);
   auto run = [](Runtime& rt) -> Task<> {
     Scripted peer{rt,
-                  {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
-                   "HTTP/1.0 200 OK\r\n\r\nhello", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 \r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n",
+                  {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+                   "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\nhello",
+                   "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 \r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n",
                    "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", "nonsense\r\n\r\n", ""}};
     Client c = peer.client();
     int status = 0;
@@ -102,7 +103,8 @@ TEST_CASE("a kept-alive connection is used again, also by other strands, and rep
       CHECK(*second == *first);
       Result<std::string> elsewhere;
       Tasks tasks(rt);
-      tasks.spawn("other strand", [](Client& cl, std::string u, Result<std::string>& out) -> Task<> { out = co_await get(cl, u); }(c, url, elsewhere));
+      tasks.spawn("other strand",
+                  [](Client& cl, std::string u, Result<std::string>& out) -> Task<> { out = co_await get(cl, u); }(c, url, elsewhere));
       while (tasks.running() > 0) co_await sleep_for(1ms);
       CHECK(*elsewhere == *first);
       // A restarted server has closed its connections.
@@ -214,8 +216,12 @@ TEST_CASE("a WebSocket server on the wire: handshake of RFC 6455, fragments, pin
     auto m = co_await (*ws)->receive();
     if (m) co_await (*ws)->send(m->data, true);
   };
-  std::string shake = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-  std::string head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+  std::string shake =
+      "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+      "dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+  std::string head =
+      "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+      "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
   using namespace std::string_literals;
   std::string fragments = "\x01\x82\0\0\0\0he\x89\x81\0\0\0\0p\x80\x83\0\0\0\0llo"s;
   CHECK(serve(shake + fragments, handler) == head + "\x8a\x01p\x81\x05hello"s);
@@ -229,7 +235,9 @@ TEST_CASE("pipe copies both ways and passes the half-close on") {
     auto [a, a2] = make_stream_pair(rt.strand(), rt.strand());
     auto [b, b2] = make_stream_pair(rt.strand(), rt.strand());
     Tasks tasks(rt);
-    tasks.spawn("pipe", [](std::unique_ptr<Stream> x, std::unique_ptr<Stream> y) -> Task<> { co_await pipe(*x, *y); }(std::move(a2), std::move(b2)));
+    tasks.spawn("pipe", [](std::unique_ptr<Stream> x, std::unique_ptr<Stream> y) -> Task<> {
+      co_await pipe(*x, *y);
+    }(std::move(a2), std::move(b2)));
     co_await a->write("question");
     co_await a->shutdown_write();
     CHECK(co_await read_all(*b) == "question");
@@ -247,7 +255,9 @@ TEST_CASE("a cancelled pipe ends") {
     auto [a, a2] = make_stream_pair(rt.strand(), rt.strand());
     auto [b, b2] = make_stream_pair(rt.strand(), rt.strand());
     Tasks tasks(rt);
-    tasks.spawn("pipe", [](std::unique_ptr<Stream> x, std::unique_ptr<Stream> y) -> Task<> { co_await pipe(*x, *y); }(std::move(a2), std::move(b2)));
+    tasks.spawn("pipe", [](std::unique_ptr<Stream> x, std::unique_ptr<Stream> y) -> Task<> {
+      co_await pipe(*x, *y);
+    }(std::move(a2), std::move(b2)));
     co_await sleep_for(5ms);
     co_await tasks.stop();
     CHECK(co_await read_all(*a) == "");

@@ -34,17 +34,19 @@ class Peer {
     tasks.spawn("server", strand, server->serve());
     nghttp2_session_callbacks* k = nullptr;
     nghttp2_session_callbacks_new(&k);
-    nghttp2_session_callbacks_set_on_header_callback(k, [](nghttp2_session*, const nghttp2_frame* f, const uint8_t* n, size_t nl, const uint8_t* v, size_t vl, uint8_t, void* u) {
-      std::string name(reinterpret_cast<const char*>(n), nl), value(reinterpret_cast<const char*>(v), vl);
-      Answer& answer = static_cast<Peer*>(u)->answers[f->hd.stream_id];
-      if (name == ":status" && value[0] == '1') ++answer.informational;
-      else answer.fields[name] = value;
-      return 0;
-    });
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(k, [](nghttp2_session*, uint8_t, int32_t id, const uint8_t* d, size_t n, void* u) {
-      static_cast<Peer*>(u)->answers[id].body.append(reinterpret_cast<const char*>(d), n);
-      return 0;
-    });
+    nghttp2_session_callbacks_set_on_header_callback(
+        k, [](nghttp2_session*, const nghttp2_frame* f, const uint8_t* n, size_t nl, const uint8_t* v, size_t vl, uint8_t, void* u) {
+          std::string name(reinterpret_cast<const char*>(n), nl), value(reinterpret_cast<const char*>(v), vl);
+          Answer& answer = static_cast<Peer*>(u)->answers[f->hd.stream_id];
+          if (name == ":status" && value[0] == '1') ++answer.informational;
+          else answer.fields[name] = value;
+          return 0;
+        });
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
+        k, [](nghttp2_session*, uint8_t, int32_t id, const uint8_t* d, size_t n, void* u) {
+          static_cast<Peer*>(u)->answers[id].body.append(reinterpret_cast<const char*>(d), n);
+          return 0;
+        });
     nghttp2_session_callbacks_set_on_stream_close_callback(k, [](nghttp2_session*, int32_t id, uint32_t code, void* u) {
       static_cast<Peer*>(u)->answers[id].ended = true;
       static_cast<Peer*>(u)->answers[id].reset = code;
@@ -57,7 +59,8 @@ class Peer {
         p.last_served = f->goaway.last_stream_id;
       }
       if (f->hd.type == NGHTTP2_RST_STREAM) p.answers[f->hd.stream_id].stopped = true;
-      if ((f->hd.type == NGHTTP2_HEADERS || f->hd.type == NGHTTP2_DATA) && (f->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) p.answers[f->hd.stream_id].whole = true;
+      if ((f->hd.type == NGHTTP2_HEADERS || f->hd.type == NGHTTP2_DATA) && (f->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0)
+        p.answers[f->hd.stream_id].whole = true;
       return 0;
     });
     nghttp2_option* o = nullptr;
@@ -71,17 +74,20 @@ class Peer {
   }
   ~Peer() { nghttp2_session_del(session); }
 
-  int32_t ask(std::string method, std::string path, std::vector<std::pair<std::string, std::string>> more = {}, std::optional<std::string> with_body = {},
-              bool whole_body = true) {
-    std::vector<std::pair<std::string, std::string>> all = {{":method", method}, {":path", path}, {":scheme", "https"}, {":authority", "host.test"}};
+  int32_t ask(std::string method, std::string path, std::vector<std::pair<std::string, std::string>> more = {},
+              std::optional<std::string> with_body = {}, bool whole_body = true) {
+    std::vector<std::pair<std::string, std::string>> all = {
+        {":method", method}, {":path", path}, {":scheme", "https"}, {":authority", "host.test"}};
     all.insert(all.end(), more.begin(), more.end());
     std::vector<nghttp2_nv> nv;
-    for (auto& [n, v] : all) nv.push_back({reinterpret_cast<uint8_t*>(n.data()), reinterpret_cast<uint8_t*>(v.data()), n.size(), v.size(), NGHTTP2_NV_FLAG_NONE});
+    for (auto& [n, v] : all)
+      nv.push_back({reinterpret_cast<uint8_t*>(n.data()), reinterpret_cast<uint8_t*>(v.data()), n.size(), v.size(), NGHTTP2_NV_FLAG_NONE});
     nghttp2_data_provider p{};
     if (with_body) {
       bodies.push_back(std::make_unique<Upload>(std::move(*with_body), whole_body));
       p.source.ptr = bodies.back().get();
-      p.read_callback = [](nghttp2_session*, int32_t, uint8_t* into, size_t room, uint32_t* flags, nghttp2_data_source* s, void*) -> ssize_t {
+      p.read_callback = [](nghttp2_session*, int32_t, uint8_t* into, size_t room, uint32_t* flags, nghttp2_data_source* s,
+                           void*) -> ssize_t {
         auto& [left, last] = *static_cast<Upload*>(s->ptr);
         if (left.empty() && !last) return NGHTTP2_ERR_DEFERRED;
         size_t n = std::min(room, left.size());
@@ -185,7 +191,9 @@ std::string frame(uint8_t type, uint8_t flags, uint32_t stream, std::string_view
 std::string literal(std::string_view name, std::string_view value) {
   return std::string(1, '\0') + static_cast<char>(name.size()) + std::string(name) + static_cast<char>(value.size()) + std::string(value);
 }
-std::string request_block() { return literal(":method", "GET") + literal(":path", "/") + literal(":scheme", "https") + literal(":authority", "x"); }
+std::string request_block() {
+  return literal(":method", "GET") + literal(":path", "/") + literal(":scheme", "https") + literal(":authority", "x");
+}
 
 template <class F>
 void with_peer(F f, Handler handler, Limits limits = {}, uint32_t window = 65535, bool deaf = false) {

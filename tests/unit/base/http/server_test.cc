@@ -81,8 +81,9 @@ TEST_CASE("an unread body is drained, a large one closes the connection") {
 TEST_CASE("smuggling attempts end the connection with one answer") {
   std::string second = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
   for (std::string_view fields :
-       {"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n", "X: y\n\r\n", "X: y\r\n z\r\n\r\n",
-        "Content-Length: 3\r\nContent-Length: 30\r\n\r\nabc", "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"}) {
+       {"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
+        "X: y\n\r\n", "X: y\r\n z\r\n\r\n", "Content-Length: 3\r\nContent-Length: 30\r\n\r\nabc",
+        "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"}) {
     INFO(fields);
     auto got = serve("POST / HTTP/1.1\r\nHost: x\r\n" + std::string(fields) + second, echo);
     CHECK(got.find("smuggled") == std::string::npos);

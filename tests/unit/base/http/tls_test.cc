@@ -149,5 +149,6 @@ TEST_CASE("bad PEM text is explained") {
   KeyPair leaf = ca.issue("a.test"), other = ca.issue("b.test");
   CHECK(make_server_context({.identity = {"", ""}}).error().message.find("no certificate") != std::string::npos);
   CHECK(make_server_context({.identity = {leaf.certificate_pem, "x"}}).error().message.find("no private key") != std::string::npos);
-  CHECK(make_server_context({.identity = {leaf.certificate_pem, other.key_pem}}).error().message.find("does not belong") != std::string::npos);
+  CHECK(make_server_context({.identity = {leaf.certificate_pem, other.key_pem}}).error().message.find("does not belong") !=
+        std::string::npos);
 }

@@ -26,9 +26,11 @@ std::string oci_archive(const Built& image, const std::string& name) {
   tar.file("oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
   for (auto& [digest, data] : image.blobs) tar.file("blobs/sha256/" + digest.substr(7), data);
   tar.file("blobs/sha256/" + image.manifest_digest.substr(7), image.manifest);
-  tar.file("index.json", fmt::format(R"({{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{}","size":{},)"
-                                     R"("annotations":{{"io.containerd.image.name":"{}"}}}}]}})",
-                                     image.manifest_digest, image.manifest.size(), name));
+  tar.file(
+      "index.json",
+      fmt::format(R"({{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{}","size":{},)"
+                  R"("annotations":{{"io.containerd.image.name":"{}"}}}}]}})",
+                  image.manifest_digest, image.manifest.size(), name));
   return tar.bytes();
 }
 
@@ -87,7 +89,8 @@ TEST_CASE("archives that lie or climb are refused") {
   auto missing = image;
   missing.blobs.erase(image.layer_digests[0]);
   archives.push_back(oci_archive(missing, "x/y:1"));
-  archives.push_back(Tar().symlink("config.json", "/etc/passwd").file("manifest.json", R"([{"Config":"config.json","Layers":[]}])").bytes());
+  archives.push_back(
+      Tar().symlink("config.json", "/etc/passwd").file("manifest.json", R"([{"Config":"config.json","Layers":[]}])").bytes());
   archives.push_back(Tar().symlink("l", "../canary").file("manifest.json", R"([{"Config":"l/file","Layers":[]}])").bytes());
   archives.push_back(Tar().file("manifest.json", R"([{"Config":"../canary/file","Layers":["/etc/passwd"]}])").bytes());
   archives.push_back(Tar().file("manifest.json", "nonsense").bytes());

@@ -32,7 +32,8 @@ void contained(const Place& place, const Tar& tar) {
 }  // namespace
 
 TEST_CASE("names that climb out are refused") {
-  for (const std::string& name : std::vector<std::string>{"../canary/file", "a/../../canary/file", "a/b/../../../canary/file", "..", "../../../../../../etc/passwd", "a/.."}) {
+  for (const std::string& name : std::vector<std::string>{"../canary/file", "a/../../canary/file", "a/b/../../../canary/file", "..",
+                                                          "../../../../../../etc/passwd", "a/.."}) {
     INFO(name);
     Place place;
     refused(place, Tar().file(name, "dead").bytes());
@@ -50,11 +51,15 @@ TEST_CASE("absolute names land inside") {
 }
 
 TEST_CASE("writing through a symbolic link stays inside") {
-  for (const std::string& to : std::vector<std::string>{std::string("../canary"), std::string("../../../../../../../../../../../../tmp"), std::string("/"), std::string("/proc/self/cwd")}) {
+  for (const std::string& to : std::vector<std::string>{std::string("../canary"), std::string("../../../../../../../../../../../../tmp"),
+                                                        std::string("/"), std::string("/proc/self/cwd")}) {
     INFO(to);
     Place place;
     Tar tar;
-    tar.symlink("out", to).file("out/file", "dead").file("out/canary/file", "dead").file("out" + place.path.substr(4) + "/canary/file", "dead");
+    tar.symlink("out", to)
+        .file("out/file", "dead")
+        .file("out/canary/file", "dead")
+        .file("out" + place.path.substr(4) + "/canary/file", "dead");
     contained(place, tar);
   }
   Place place;
@@ -81,7 +86,8 @@ TEST_CASE("a file over a symbolic link replaces the link") {
 }
 
 TEST_CASE("hard links cannot name what is outside") {
-  for (const std::string& to : std::vector<std::string>{std::string("../canary/file"), std::string("/etc/passwd"), std::string("a/../../canary/file")}) {
+  for (const std::string& to :
+       std::vector<std::string>{std::string("../canary/file"), std::string("/etc/passwd"), std::string("a/../../canary/file")}) {
     INFO(to);
     Place place;
     refused(place, Tar().hardlink("h", to).bytes());
@@ -192,7 +198,8 @@ TEST_CASE("damaged and wrong bytes are refused") {
     Place place;
     std::string bad = good;
     bad[bad.size() / 2] = static_cast<char>(bad[bad.size() / 2] ^ 0x55);
-    CHECK_THAT(refused(place, bad, [&](UnpackJob& j) { j.digest = digest_of(good); }).message, Catch::Contains("digest") || Catch::Contains("damaged"));
+    CHECK_THAT(refused(place, bad, [&](UnpackJob& j) { j.digest = digest_of(good); }).message,
+               Catch::Contains("digest") || Catch::Contains("damaged"));
   }
   {
     Place place;
@@ -208,8 +215,9 @@ TEST_CASE("damaged and wrong bytes are refused") {
     Place place2;
     refused(place2, good, [&](UnpackJob& j) { j.size = good.size() + 1; });
   }
-  for (const std::string& junk : std::vector<std::string>{std::string("hello, I am not an archive, but long enough to be looked at ").append(2000, 'x'), std::string("\x1f\x8b\x08junkjunkjunk"),
-                           std::string("\x28\xb5\x2f\xfdjunkjunkjunk")}) {
+  for (const std::string& junk :
+       std::vector<std::string>{std::string("hello, I am not an archive, but long enough to be looked at ").append(2000, 'x'),
+                                std::string("\x1f\x8b\x08junkjunkjunk"), std::string("\x28\xb5\x2f\xfdjunkjunkjunk")}) {
     Place place;
     refused(place, junk);
   }

@@ -28,7 +28,9 @@ class DockerRegistry {
   explicit DockerRegistry(const std::string& directory) {
     int port = 20'000 + ::getpid() % 20'000;
     host = fmt::format("127.0.0.1:{}", port);
-    std::string config = fmt::format("version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}/registry}}}}\nhttp: {{addr: \"{}\"}}\n", directory, host);
+    std::string config = fmt::format(
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}/registry}}}}\nhttp: {{addr: \"{}\"}}\n", directory,
+        host);
     std::string path = directory + "/registry.yml";
     REQUIRE(base::write_file_atomic(path, config));
     pid_ = ::fork();
@@ -71,14 +73,16 @@ TEST_CASE("an image made by umoci and pushed by skopeo to docker-registry is pul
   shell(fmt::format("cd {} && umoci init --layout oci >/dev/null && umoci new --image oci:app >/dev/null && umoci unpack --image oci:app bundle >/dev/null 2>&1", at));
   shell(fmt::format("cd {}/bundle/rootfs && mkdir -p bin etc && cp /bin/busybox bin/busybox && ln -s busybox bin/sh && ln bin/busybox bin/ls && echo one > etc/one", at));
   shell(fmt::format("cd {} && umoci repack --image oci:app bundle >/dev/null 2>&1 && rm -rf bundle", at));
-  shell(fmt::format("cd {} && umoci unpack --image oci:app bundle >/dev/null 2>&1 && rm bundle/rootfs/etc/one && echo two > bundle/rootfs/etc/two", at));
+  shell(fmt::format(
+      "cd {} && umoci unpack --image oci:app bundle >/dev/null 2>&1 && rm bundle/rootfs/etc/one && echo two > bundle/rootfs/etc/two", at));
   shell(fmt::format("cd {} && umoci repack --image oci:app bundle >/dev/null 2>&1", at));
   shell(fmt::format("cd {} && umoci config --image oci:app --config.cmd /bin/sh --config.env A=1 --config.user 7:8 >/dev/null", at));
   with_runtime([&](base::Runtime& runtime) -> Task<> {
     DockerRegistry registry(at);
     co_await registry.ready();
     for (const std::string& format : std::vector<std::string>{"oci", "v2s2"}) {
-      shell(fmt::format("skopeo copy -q --format {} --dest-tls-verify=false oci:{}/oci:app docker://{}/team/app:{}", format, at, registry.host, format));
+      shell(fmt::format("skopeo copy -q --format {} --dest-tls-verify=false oci:{}/oci:app docker://{}/team/app:{}", format, at,
+                        registry.host, format));
     }
     ImagesOptions options;
     options.root = at + "/images";

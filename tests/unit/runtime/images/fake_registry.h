@@ -22,7 +22,8 @@ struct Built {
 inline std::string docker_type(const char* what) { return std::string("application/vnd.docker.") + what; }
 
 // layers: uncompressed tars; compress: by position "gzip", "zstd" or "".
-inline Built build_image(const std::vector<std::string>& layers, std::vector<std::string> compress = {}, const std::string& architecture = "amd64") {
+inline Built build_image(const std::vector<std::string>& layers, std::vector<std::string> compress = {},
+                         const std::string& architecture = "amd64") {
   using namespace boost;
   Built b;
   json::array diff_ids, descriptors;
@@ -40,13 +41,15 @@ inline Built build_image(const std::vector<std::string>& layers, std::vector<std
   json::object config{{"Entrypoint", {"/bin/app"}}, {"Cmd", {"serve"}},      {"Env", {"PATH=/bin", "A=b"}},        {"WorkingDir", "/srv"},
                       {"User", "1000:2000"},        {"StopSignal", "SIGINT"}, {"ExposedPorts", {{"80/tcp", json::object()}}},
                       {"Volumes", {{"/data", json::object()}}}, {"Labels", {{"who", "test"}}}};
-  b.config = base::to_text(json::object{{"architecture", architecture}, {"os", "linux"}, {"config", config}, {"rootfs", {{"type", "layers"}, {"diff_ids", diff_ids}}}});
+  b.config = base::to_text(json::object{
+      {"architecture", architecture}, {"os", "linux"}, {"config", config}, {"rootfs", {{"type", "layers"}, {"diff_ids", diff_ids}}}});
   b.config_digest = digest_of(b.config);
   b.blobs[b.config_digest] = b.config;
-  b.manifest = base::to_text(json::object{{"schemaVersion", 2},
-                                          {"mediaType", "application/vnd.oci.image.manifest.v1+json"},
-                                          {"config", {{"mediaType", "application/vnd.oci.image.config.v1+json"}, {"digest", b.config_digest}, {"size", b.config.size()}}},
-                                          {"layers", descriptors}});
+  b.manifest = base::to_text(json::object{
+      {"schemaVersion", 2},
+      {"mediaType", "application/vnd.oci.image.manifest.v1+json"},
+      {"config", {{"mediaType", "application/vnd.oci.image.config.v1+json"}, {"digest", b.config_digest}, {"size", b.config.size()}}},
+      {"layers", descriptors}});
   b.manifest_digest = digest_of(b.manifest);
   return b;
 }
@@ -57,7 +60,8 @@ class FakeRegistry {
     base::http::ServerOptions options;
     options.tls = std::move(tls);
     options.address = "127.0.0.1";
-    server_ = std::make_unique<base::http::Server>(runtime, options, [this](base::http::Request& q, base::http::Response& r) { return serve(q, r); });
+    server_ = std::make_unique<base::http::Server>(runtime, options,
+                                                   [this](base::http::Request& q, base::http::Response& r) { return serve(q, r); });
     auto started = server_->start();
     REQUIRE(started);
   }
@@ -94,12 +98,15 @@ class FakeRegistry {
     if (path == "/token") {
       ++token_requests;
       bool anonymous = authorization.empty() && user.empty();
-      if (!anonymous && authorization != basic()) co_return co_await answer(r, 401, R"({"errors":[{"code":"UNAUTHORIZED","message":"bad credentials"}]})");
+      if (!anonymous && authorization != basic())
+        co_return co_await answer(r, 401, R"({"errors":[{"code":"UNAUTHORIZED","message":"bad credentials"}]})");
       co_return co_await answer(r, 200, R"({"token":"tok"})");
     }
-    bool allowed = scheme.empty() || (scheme == "basic" && authorization == basic()) || (scheme == "bearer" && authorization == "Bearer tok");
+    bool allowed =
+        scheme.empty() || (scheme == "basic" && authorization == basic()) || (scheme == "bearer" && authorization == "Bearer tok");
     if (!allowed) {
-      r.headers.set("WWW-Authenticate", scheme == "basic" ? "Basic realm=\"x\"" : fmt::format("Bearer realm=\"http://{}/token\",service=\"fake\"", host()));
+      r.headers.set("WWW-Authenticate",
+                    scheme == "basic" ? "Basic realm=\"x\"" : fmt::format("Bearer realm=\"http://{}/token\",service=\"fake\"", host()));
       co_return co_await answer(r, 401, R"({"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]})");
     }
     if (path.starts_with("/v2/")) path.erase(0, 4);

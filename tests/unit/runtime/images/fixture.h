@@ -188,7 +188,8 @@ class MemoryBlob final : public BlobSource {
   size_t at_ = 0, step_;
 };
 
-inline Result<UnpackedLayer> unpack_bytes(const Place& place, std::string data, std::function<void(UnpackJob&)> change = {}, size_t step = 1 << 20) {
+inline Result<UnpackedLayer> unpack_bytes(const Place& place, std::string data, std::function<void(UnpackJob&)> change = {},
+                                          size_t step = 1 << 20) {
   Result<UnpackedLayer> result = base::internal("not run");
   with_runtime([&](base::Runtime&) -> Task<> {
     UnpackJob job;

@@ -120,10 +120,12 @@ TEST_CASE("an index is followed to the node's platform, by tag and by digest") {
     registry.add("app", "a", amd);
     registry.add("app", "b", arm);
     auto entry = [](const Built& b, const char* arch) {
-      return fmt::format(R"({{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{}","size":{},"platform":{{"os":"linux","architecture":"{}"}}}})",
-                         b.manifest_digest, b.manifest.size(), arch);
+      return fmt::format(
+          R"({{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{}","size":{},"platform":{{"os":"linux","architecture":"{}"}}}})",
+          b.manifest_digest, b.manifest.size(), arch);
     };
-    std::string index = fmt::format(R"({{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{},{}]}})", entry(arm, "arm64"), entry(amd, "amd64"));
+    std::string index = fmt::format(R"({{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{},{}]}})",
+                                    entry(arm, "arm64"), entry(amd, "amd64"));
     registry.add_manifest("app", "latest", index, "application/vnd.oci.image.index.v1+json");
     auto image = must(co_await pull(images, registry.host() + "/app"));
     CHECK(image->id == amd.config_digest);
@@ -216,7 +218,8 @@ TEST_CASE("what is wrong is said in words a user understands, and leaves nothing
     auto absent = co_await pull(images, registry.host() + "/nope:v9");
     REQUIRE_FALSE(absent);
     CHECK(absent.error().code == 404);
-    CHECK_THAT(absent.error().message, Catch::Contains("failed to pull and unpack image") && Catch::Contains("/nope:v9\"") && Catch::Contains("not found"));
+    CHECK_THAT(absent.error().message,
+               Catch::Contains("failed to pull and unpack image") && Catch::Contains("/nope:v9\"") && Catch::Contains("not found"));
     auto name = co_await pull(images, "Bad Name");
     REQUIRE_FALSE(name);
     CHECK(name.error().reason == "InvalidImageName");
@@ -316,7 +319,8 @@ TEST_CASE("a registry with a private CA is trusted by its file, or not at all, o
   }
   Place place;
   std::string command = fmt::format(
-      "cd {} && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out ca.pem -days 2 -subj /CN=registry "
+      "cd {} && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out ca.pem -days 2 -subj "
+      "/CN=registry "
       "-addext subjectAltName=IP:127.0.0.1 >/dev/null 2>&1",
       place.path);
   REQUIRE(::system(command.c_str()) == 0);

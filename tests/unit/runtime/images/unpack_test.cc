@@ -27,8 +27,11 @@ TEST_CASE("files, directories, links, owners, modes, times and attributes arrive
   tar.device("null", 1, 3);
   tar.device("pipe", 0, 0, '6');
   tar.file("n\xc3\xa4me \xe2\x9c\x93 " + std::string(120, 'n'), "utf-8");
-  for (auto& [name, data] : std::map<std::string, std::string>{{"plain", tar.bytes()}, {"gzip", gzip(tar.bytes())}, {"zstd", zstd(tar.bytes())},
-                                                              {"two members", gzip(tar.bytes().substr(0, 700)) + gzip(tar.bytes().substr(700))}}) {
+  for (auto& [name, data] :
+       std::map<std::string, std::string>{{"plain", tar.bytes()},
+                                          {"gzip", gzip(tar.bytes())},
+                                          {"zstd", zstd(tar.bytes())},
+                                          {"two members", gzip(tar.bytes().substr(0, 700)) + gzip(tar.bytes().substr(700))}}) {
     INFO(name);
     Place p;
     auto layer = must(unpack_bytes(p, data, [&](UnpackJob& j) {
@@ -100,7 +103,8 @@ TEST_CASE("a later entry replaces an earlier one of the same name") {
 }
 
 TEST_CASE("empty layers and odd chunkings are fine") {
-  for (const std::string& data : std::vector<std::string>{std::string(1024, '\0'), std::string(10240, '\0'), gzip(std::string(1024, '\0')), std::string()}) {
+  for (const std::string& data :
+       std::vector<std::string>{std::string(1024, '\0'), std::string(10240, '\0'), gzip(std::string(1024, '\0')), std::string()}) {
     Place place;
     auto layer = must(unpack_bytes(place, data));
     CHECK(layer.bytes == 0);

@@ -33,7 +33,8 @@ TEST_CASE("rules match verbs, groups, resources, subresources and names") {
 }
 
 TEST_CASE("owned rules cover wanted ones only as a whole") {
-  std::vector<PolicyRule> owned = {{{"get", "list"}, {""}, {"pods"}, {}, {}}, {{"*"}, {"apps"}, {"*"}, {}, {}}, {{"get"}, {""}, {"secrets"}, {"one"}, {}}};
+  std::vector<PolicyRule> owned = {
+      {{"get", "list"}, {""}, {"pods"}, {}, {}}, {{"*"}, {"apps"}, {"*"}, {}, {}}, {{"get"}, {""}, {"secrets"}, {"one"}, {}}};
   CHECK(rules_cover(owned, {{"get"}, {""}, {"pods"}, {}, {}}));
   CHECK(rules_cover(owned, {{"delete"}, {"apps"}, {"deployments"}, {}, {}}));
   CHECK_FALSE(rules_cover(owned, {{"delete"}, {""}, {"pods"}, {}, {}}));
@@ -64,9 +65,11 @@ TEST_CASE("nobody may do anything until a binding says so") {
     auto r = co_await bob->list(pods, "default", {});
     REQUIRE(!r);
     CHECK(r.error().code == 403);
-    CHECK(r.error().message == "pods is forbidden: User \"bob\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"");
-    CHECK((co_await c.admin->create({"rbac.authorization.k8s.io", "v1", "rolebindings"}, {"default", ""},
-                                    R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","metadata":{"name":"b"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"view"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"bob"}]})")));
+    CHECK(r.error().message ==
+          "pods is forbidden: User \"bob\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"");
+    CHECK((co_await c.admin->create(
+        {"rbac.authorization.k8s.io", "v1", "rolebindings"}, {"default", ""},
+        R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","metadata":{"name":"b"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"view"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"bob"}]})")));
     CHECK((co_await eventually_allowed(bob, pods, "default")));
     CHECK(!(co_await bob->list(pods, "kube-system", {})));
     CHECK(!(co_await bob->list(secrets, "default", {})));
@@ -76,12 +79,14 @@ TEST_CASE("nobody may do anything until a binding says so") {
 
 TEST_CASE("a user grants nothing he lacks") {
   with_cluster([](Cluster c) -> Task<> {
-    CHECK((co_await c.admin->create({"rbac.authorization.k8s.io", "v1", "rolebindings"}, {"default", ""},
-                                    R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","metadata":{"name":"b"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"admin"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"bob"}]})")));
+    CHECK((co_await c.admin->create(
+        {"rbac.authorization.k8s.io", "v1", "rolebindings"}, {"default", ""},
+        R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","metadata":{"name":"b"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"admin"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"bob"}]})")));
     auto bob = c.api.client(user("bob"));
     REQUIRE((co_await eventually_allowed(bob, pods, "default")));
     auto role = [](const std::string& name, const std::string& verb, const std::string& group, const std::string& resource) {
-      return R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":")" + name + R"("},"rules":[{"verbs":[")" + verb + R"("],"apiGroups":[")" + group + R"("],"resources":[")" + resource + R"("]}]})";
+      return R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":")" + name + R"("},"rules":[{"verbs":[")" +
+             verb + R"("],"apiGroups":[")" + group + R"("],"resources":[")" + resource + R"("]}]})";
     };
     api::Resource roles{"rbac.authorization.k8s.io", "v1", "roles"};
     CHECK((co_await bob->create(roles, {"default", ""}, role("ok", "get", "", "pods"))));
@@ -89,8 +94,9 @@ TEST_CASE("a user grants nothing he lacks") {
     REQUIRE(!more);
     CHECK(more.error().code == 403);
     CHECK(more.error().message.find("is attempting to grant RBAC permissions not currently held") != std::string::npos);
-    auto bind = co_await bob->create({"rbac.authorization.k8s.io", "v1", "rolebindings"}, {"default", ""},
-                                     R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","metadata":{"name":"x"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"cluster-admin"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"bob"}]})");
+    auto bind = co_await bob->create(
+        {"rbac.authorization.k8s.io", "v1", "rolebindings"}, {"default", ""},
+        R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","metadata":{"name":"x"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"cluster-admin"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"bob"}]})");
     CHECK((!bind && bind.error().code == 403));
   });
 }
@@ -102,7 +108,8 @@ TEST_CASE("a node reads the secrets of its pods and changes itself, no more") {
       std::string body = std::string(R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":")") + name + R"("}})";
       CHECK((co_await c.admin->create(secrets, {"default", ""}, body)));
     }
-    CHECK((co_await c.admin->create(pods, {"default", ""}, pod("p", R"(,"nodeName":"n1","volumes":[{"name":"v","secret":{"secretName":"used"}}])"))));
+    CHECK((co_await c.admin->create(pods, {"default", ""},
+                                    pod("p", R"(,"nodeName":"n1","volumes":[{"name":"v","secret":{"secretName":"used"}}])"))));
     auto n1 = c.api.client(server::UserInfo::node("n1")), n2 = c.api.client(server::UserInfo::node("n2"));
     CHECK((co_await n1->get(secrets, {"default", "used"})));
     CHECK(!(co_await n1->get(secrets, {"default", "other"})));
@@ -114,12 +121,15 @@ TEST_CASE("a node reads the secrets of its pods and changes itself, no more") {
     status.subresource = "status";
     CHECK((co_await n1->patch(pods, {"default", "p"}, api::PatchType::merge, R"({"status":{"phase":"Running"}})", status)));
     CHECK(!(co_await n2->patch(pods, {"default", "p"}, api::PatchType::merge, R"({"status":{"phase":"Failed"}})", status)));
-    auto tainted = co_await n1->patch(nodes, {"", "n1"}, api::PatchType::merge, R"({"spec":{"taints":[{"key":"a","effect":"NoSchedule"}]}})");
+    auto tainted =
+        co_await n1->patch(nodes, {"", "n1"}, api::PatchType::merge, R"({"spec":{"taints":[{"key":"a","effect":"NoSchedule"}]}})");
     CHECK((!tainted && tainted.error().code == 403));
     api::WriteOptions token;
     token.subresource = "token";
     CHECK(!(co_await n1->create(serviceaccounts, {"default", "default"}, R"({"spec":{}})", token)));
-    CHECK((co_await n1->create(serviceaccounts, {"default", "default"}, R"({"spec":{"boundObjectRef":{"kind":"Pod","apiVersion":"v1","name":"p"}}})", token)));
-    CHECK(!(co_await n2->create(serviceaccounts, {"default", "default"}, R"({"spec":{"boundObjectRef":{"kind":"Pod","apiVersion":"v1","name":"p"}}})", token)));
+    CHECK((co_await n1->create(serviceaccounts, {"default", "default"},
+                               R"({"spec":{"boundObjectRef":{"kind":"Pod","apiVersion":"v1","name":"p"}}})", token)));
+    CHECK(!(co_await n2->create(serviceaccounts, {"default", "default"},
+                                R"({"spec":{"boundObjectRef":{"kind":"Pod","apiVersion":"v1","name":"p"}}})", token)));
   });
 }

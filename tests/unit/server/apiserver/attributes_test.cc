@@ -25,16 +25,21 @@ void same_as_written(std::string_view key, std::string_view group, std::string_v
 }  // namespace
 
 TEST_CASE("attributes read from stored bytes are those of the object") {
+  same_as_written(
+      "/registry/core/pods/a/b", "core", "pods",
+      R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"b","namespace":"a","uid":"u","resourceVersion":"7","labels":{"x":"1","a":"2"},)"
+      R"("annotations":{"k":"a \"quoted\" { brace \\","uid":"no"},"managedFields":[{"fieldsV1":{"f:spec":{"k:{\"name\":\"c\"}":{}}}}]},)"
+      R"("spec":{"nodeName":"n1","containers":[{"name":"c","nodeName":"not me"}],"hostNetwork":true,"restartPolicy":"Always"},)"
+      R"("status":{"phase":"Running","podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"}],"conditions":[]}})");
   same_as_written("/registry/core/pods/a/b", "core", "pods",
-                  R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"b","namespace":"a","uid":"u","resourceVersion":"7","labels":{"x":"1","a":"2"},)"
-                  R"("annotations":{"k":"a \"quoted\" { brace \\","uid":"no"},"managedFields":[{"fieldsV1":{"f:spec":{"k:{\"name\":\"c\"}":{}}}}]},)"
-                  R"("spec":{"nodeName":"n1","containers":[{"name":"c","nodeName":"not me"}],"hostNetwork":true,"restartPolicy":"Always"},)"
-                  R"("status":{"phase":"Running","podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"}],"conditions":[]}})");
-  same_as_written("/registry/core/pods/a/b", "core", "pods", R"({"metadata":{"name":"b","deletionTimestamp":"2026-01-01T00:00:00Z"},"spec":{},"status":{}})");
-  same_as_written("/registry/core/events/a/b", "core", "events",
-                  R"({"metadata":{"name":"b"},"involvedObject":{"kind":"Pod","name":"p","fieldPath":"spec.containers{c}"},"reason":"a \u00fc \\","source":{"component":"kubelet"},"type":"Normal"})");
-  same_as_written("/registry/batch/jobs/a/b", "batch", "jobs", R"({"metadata":{"name":"b"},"spec":{"completions":3},"status":{"succeeded":2}})");
-  same_as_written("/registry/core/namespaces/a", "core", "namespaces", R"({"metadata":{"name":"a","labels":{}},"status":{"phase":"Active"}})");
+                  R"({"metadata":{"name":"b","deletionTimestamp":"2026-01-01T00:00:00Z"},"spec":{},"status":{}})");
+  same_as_written(
+      "/registry/core/events/a/b", "core", "events",
+      R"({"metadata":{"name":"b"},"involvedObject":{"kind":"Pod","name":"p","fieldPath":"spec.containers{c}"},"reason":"a \u00fc \\","source":{"component":"kubelet"},"type":"Normal"})");
+  same_as_written("/registry/batch/jobs/a/b", "batch", "jobs",
+                  R"({"metadata":{"name":"b"},"spec":{"completions":3},"status":{"succeeded":2}})");
+  same_as_written("/registry/core/namespaces/a", "core", "namespaces",
+                  R"({"metadata":{"name":"a","labels":{}},"status":{"phase":"Active"}})");
   same_as_written("/registry/core/nodes/a", "core", "nodes", R"({"metadata":{}})");
 }
 

@@ -11,8 +11,8 @@ namespace {
 
 server::UserInfo user(std::string name, std::vector<std::string> groups = {}) { return {std::move(name), "", std::move(groups), {}}; }
 
-Decision decide(const Policy& p, const server::UserInfo& u, std::string_view verb, std::string_view resource, std::string_view ns = "default", std::string_view group = "",
-                std::string_view sub = "", std::string_view name = "") {
+Decision decide(const Policy& p, const server::UserInfo& u, std::string_view verb, std::string_view resource,
+                std::string_view ns = "default", std::string_view group = "", std::string_view sub = "", std::string_view name = "") {
   return p.decide({u, verb, true, group, resource, sub, ns, name, ""});
 }
 
@@ -75,7 +75,8 @@ rules:
   CHECK(decide(*policy, eve, "get", "jobs", "default", "batch", "", "one").level == Level::metadata);
   CHECK(decide(*policy, eve, "get", "jobs", "default", "batch", "", "two").level == Level::none);
   CHECK(policy->decide({eve, "get", false, "", "", "", "", "", "/apis"}).level == Level::none);
-  for (const char* bad : {"kind: Policy", "{apiVersion: audit.k8s.io/v1, kind: Policy}", "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Some}]}",
+  for (const char* bad : {"kind: Policy", "{apiVersion: audit.k8s.io/v1, kind: Policy}",
+                          "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Some}]}",
                           "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None, nonResourceURLs: [x]}]}",
                           "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None, omitStages: [Never]}]}",
                           "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None, nonResourceURLs: [/x], namespaces: [a]}]}"})
@@ -146,31 +147,37 @@ TEST_CASE("the log is private, rotates by size and keeps so many old files") {
 
 TEST_CASE("the audit log tells who did what, and secrets only as the policy says") {
   std::string directory;
-  with_cluster([&](Cluster c) -> Task<> {
-    directory = c.directory;
-    Http root(c, certificate(c, "root", {"system:masters"})), eve(c, certificate(c, "eve", {}));
-    const std::string secret_path = "/api/v1/namespaces/default/secrets", maps = "/api/v1/namespaces/default/configmaps";
-    CHECK((co_await root.send("POST", secret_path, R"({"apiVersion":"v1","kind":"Secret","metadata":{"generateName":"s-"},"stringData":{"a":"hush-hush"}})", {{"Audit-Id", "mine"}})).status == 201);
-    CHECK((co_await eve.get(secret_path)).status == 403);
-    CHECK((co_await root.get(secret_path, {{"Impersonate-User", "bob"}, {"Impersonate-Group", "system:masters"}})).status == 200);
-    CHECK((co_await root.send("POST", maps, configmap("a"), {{"User-Agent", "test/1"}})).status == 201);
-    CHECK((co_await root.get("/api/v1/configmaps?watch=1&timeoutSeconds=1")).status == 200);
-    CHECK((co_await root.get(maps + "/a", {{"Authorization", "Bearer x"}})).status == 200);  // the certificate holds
-    Http nobody(c);
-    CHECK((co_await nobody.get(maps, {{"Authorization", "Bearer x"}})).status == 401);
-    CHECK((co_await root.get("/readyz")).status == 200);
-    auto inside = c.api.controller_client("namespace-controller");
-    CHECK_FALSE((co_await inside->create(api::Resource{"", "v1", "configmaps"}, {"default", {}}, configmap("b"))));
-    CHECK((co_await inside->remove(api::Resource{"", "v1", "configmaps"}, {"default", "a"})));
-    auto metrics = (co_await root.get("/metrics")).body;
-    CHECK(metrics.find("apiserver_audit_event_total ") != std::string::npos);
-  }, true, {.server = [](server::ApiServerOptions& o) {
-    (void)base::write_file_atomic(o.data_dir + "/policy.yaml", R"({"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],"rules":[
+  with_cluster(
+      [&](Cluster c) -> Task<> {
+        directory = c.directory;
+        Http root(c, certificate(c, "root", {"system:masters"})), eve(c, certificate(c, "eve", {}));
+        const std::string secret_path = "/api/v1/namespaces/default/secrets", maps = "/api/v1/namespaces/default/configmaps";
+        CHECK((co_await root.send("POST", secret_path,
+                                  R"({"apiVersion":"v1","kind":"Secret","metadata":{"generateName":"s-"},"stringData":{"a":"hush-hush"}})",
+                                  {{"Audit-Id", "mine"}}))
+                  .status == 201);
+        CHECK((co_await eve.get(secret_path)).status == 403);
+        CHECK((co_await root.get(secret_path, {{"Impersonate-User", "bob"}, {"Impersonate-Group", "system:masters"}})).status == 200);
+        CHECK((co_await root.send("POST", maps, configmap("a"), {{"User-Agent", "test/1"}})).status == 201);
+        CHECK((co_await root.get("/api/v1/configmaps?watch=1&timeoutSeconds=1")).status == 200);
+        CHECK((co_await root.get(maps + "/a", {{"Authorization", "Bearer x"}})).status == 200);  // the certificate holds
+        Http nobody(c);
+        CHECK((co_await nobody.get(maps, {{"Authorization", "Bearer x"}})).status == 401);
+        CHECK((co_await root.get("/readyz")).status == 200);
+        auto inside = c.api.controller_client("namespace-controller");
+        CHECK_FALSE((co_await inside->create(api::Resource{"", "v1", "configmaps"}, {"default", {}}, configmap("b"))));
+        CHECK((co_await inside->remove(api::Resource{"", "v1", "configmaps"}, {"default", "a"})));
+        auto metrics = (co_await root.get("/metrics")).body;
+        CHECK(metrics.find("apiserver_audit_event_total ") != std::string::npos);
+      },
+      true, {.server = [](server::ApiServerOptions& o) {
+        (void)base::write_file_atomic(o.data_dir + "/policy.yaml",
+                                      R"({"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],"rules":[
       {"level":"None","nonResourceURLs":["/readyz","/metrics"]},{"level":"Metadata","resources":[{"group":"","resources":["secrets"]}]},
       {"level":"RequestResponse","verbs":["create"],"omitManagedFields":true},{"level":"Metadata"}]})");
-    o.audit.policy_file = o.data_dir + "/policy.yaml";
-    o.audit.log.path = "/tmp/appliance-audit-" + o.data_dir.substr(o.data_dir.rfind('-') + 1) + "/audit.log";
-  }});
+        o.audit.policy_file = o.data_dir + "/policy.yaml";
+        o.audit.log.path = "/tmp/appliance-audit-" + o.data_dir.substr(o.data_dir.rfind('-') + 1) + "/audit.log";
+      }});
   std::string folder = "/tmp/appliance-audit-" + directory.substr(directory.rfind('-') + 1);
   auto raw = base::read_file(folder + "/audit.log");
   REQUIRE(raw);
@@ -204,7 +211,9 @@ TEST_CASE("the audit log tells who did what, and secrets only as the policy says
   CHECK_FALSE(find([](const value& v) { return base::get_int(v, "responseStatus.code") == 401; }).is_null());
   CHECK(find([](const value& v) { return text(v, "requestURI") == "/readyz"; }).is_null());
   auto by_controller = [&](std::string_view verb) {
-    return find([&](const value& v) { return text(v, "user.username") == "system:serviceaccount:kube-system:namespace-controller" && text(v, "verb") == verb; });
+    return find([&](const value& v) {
+      return text(v, "user.username") == "system:serviceaccount:kube-system:namespace-controller" && text(v, "verb") == verb;
+    });
   };
   CHECK(base::get_int(by_controller("create"), "responseStatus.code") == 403);
   CHECK(base::get_int(by_controller("delete"), "responseStatus.code") == 200);
@@ -217,7 +226,8 @@ TEST_CASE("what an audit event costs", "[.speed]") {
   std::string folder = "/tmp/appliance-audit-" + base::hex_encode(base::random_bytes(8));
   auto auditor = make_auditor({.policy_file = {}, .log = {.path = folder + "/audit.log"}});
   REQUIRE(auditor);
-  auto eve = user("system:serviceaccount:default:eve", {"system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"});
+  auto eve =
+      user("system:serviceaccount:default:eve", {"system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"});
   constexpr int n = 200'000;
   const double begin = cpu_nanoseconds();
   for (int i = 0; i < n; ++i) {

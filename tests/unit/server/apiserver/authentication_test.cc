@@ -8,7 +8,10 @@ TEST_CASE("a service account's token works while what it is bound to lives, for 
     CHECK((co_await c.admin->create(pods, {"default", ""}, pod("p"))));
     api::WriteOptions token;
     token.subresource = "token";
-    auto ask = [&](std::string spec) { return c.admin->create(serviceaccounts, {"default", "default"}, R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":)" + spec + "}", token); };
+    auto ask = [&](std::string spec) {
+      return c.admin->create(serviceaccounts, {"default", "default"},
+                             R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":)" + spec + "}", token);
+    };
     auto bound = co_await ask(R"({"boundObjectRef":{"kind":"Pod","apiVersion":"v1","name":"p"}})");
     auto foreign = co_await ask(R"({"audiences":["vault"]})");
     REQUIRE((bound && foreign));
@@ -17,12 +20,16 @@ TEST_CASE("a service account's token works while what it is bound to lives, for 
     std::string jwt = text(parse(*bound), "status.token");
     Http http(c);
     std::vector<std::pair<std::string, std::string>> header = {{"Authorization", "Bearer " + jwt}};
-    auto who = co_await http.send("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", R"({"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"})", header);
+    auto who = co_await http.send("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+                                  R"({"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"})", header);
     CHECK(who.status == 201);
     CHECK(text(who.json(), "status.userInfo.username") == "system:serviceaccount:default:default");
     CHECK((co_await http.get("/api/v1/namespaces/default/pods", header)).status == 403);
     CHECK((co_await http.get("/api", {{"Authorization", "Bearer " + text(parse(*foreign), "status.token")}})).status == 401);
-    auto review = co_await c.admin->create({"authentication.k8s.io", "v1", "tokenreviews"}, {}, R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{"audiences":["vault"],"token":")" + text(parse(*foreign), "status.token") + "\"}}");
+    auto review = co_await c.admin->create(
+        {"authentication.k8s.io", "v1", "tokenreviews"}, {},
+        R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{"audiences":["vault"],"token":")" +
+            text(parse(*foreign), "status.token") + "\"}}");
     REQUIRE(review);
     CHECK(base::get_bool(parse(*review), "status.authenticated"));
     CHECK((co_await c.admin->remove(pods, {"default", "p"})));
@@ -63,7 +70,8 @@ TEST_CASE("a certificate of another CA is refused, nobody in particular is not")
 TEST_CASE("impersonation needs the right to it") {
   with_cluster([](Cluster c) -> Task<> {
     Http root(c, certificate(c, "root", {"system:masters"})), bob(c, certificate(c, "bob", {}));
-    const std::string review = R"({"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"})", path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    const std::string review = R"({"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"})",
+                      path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
     auto as = co_await root.send("POST", path, review, {{"Impersonate-User", "carol"}, {"Impersonate-Group", "devs"}});
     CHECK(text(as.json(), "status.userInfo.username") == "carol");
     auto refused = co_await bob.send("POST", path, review, {{"Impersonate-User", "carol"}});
@@ -71,7 +79,9 @@ TEST_CASE("impersonation needs the right to it") {
     CHECK((co_await root.send("POST", path, review, {{"Impersonate-Group", "devs"}})).status == 400);
     auto plain = co_await bob.send("POST", path, review);
     CHECK(text(plain.json(), "status.userInfo.username") == "bob");
-    auto can = co_await root.send("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", R"({"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","spec":{"user":"bob","resourceAttributes":{"verb":"get","resource":"pods","namespace":"default"}}})");
+    auto can = co_await root.send(
+        "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+        R"({"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","spec":{"user":"bob","resourceAttributes":{"verb":"get","resource":"pods","namespace":"default"}}})");
     CHECK_FALSE(base::get_bool(can.json(), "status.allowed"));
   }, true);
 }
@@ -85,13 +95,17 @@ TEST_CASE("each part of an impersonated identity needs its own right") {
       {"apiGroups":["authentication.k8s.io"],"resources":["userextras/scopes"],"resourceNames":["view"],"verbs":["impersonate"]},
       {"apiGroups":["authentication.k8s.io"],"resources":["uids"],"resourceNames":["7"],"verbs":["impersonate"]}]})";
     CHECK((co_await c.admin->create({"rbac.authorization.k8s.io", "v1", "clusterroles"}, {}, role)));
-    CHECK((co_await c.admin->create({"rbac.authorization.k8s.io", "v1", "clusterrolebindings"}, {}, R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"actor"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"actor"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"bob"}]})")));
+    CHECK((co_await c.admin->create(
+        {"rbac.authorization.k8s.io", "v1", "clusterrolebindings"}, {},
+        R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"actor"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"actor"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"bob"}]})")));
     Http bob(c, certificate(c, "bob", {}));
     using Fields = std::vector<std::pair<std::string, std::string>>;
     auto as = [&](Fields headers) {
-      return bob.send("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", R"({"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"})", std::move(headers));
+      return bob.send("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+                      R"({"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"})", std::move(headers));
     };
-    const Fields all = {{"Impersonate-User", "carol"}, {"Impersonate-Group", "devs"}, {"Impersonate-Uid", "7"}, {"Impersonate-Extra-Scopes", "view"}};
+    const Fields all = {
+        {"Impersonate-User", "carol"}, {"Impersonate-Group", "devs"}, {"Impersonate-Uid", "7"}, {"Impersonate-Extra-Scopes", "view"}};
     Answer carol;
     for (int i = 0; i < 200 && carol.status != 201; ++i) {
       carol = co_await as(all);
@@ -107,9 +121,11 @@ TEST_CASE("each part of an impersonated identity needs its own right") {
       CHECK((co_await as(wrong)).status == 403);
     }
     auto robot = co_await as({{"Impersonate-User", "system:serviceaccount:team:robot"}});
-    CHECK(base::to_text(*base::find(robot.json(), "status.userInfo.groups")) == R"(["system:serviceaccounts","system:serviceaccounts:team","system:authenticated"])");
+    CHECK(base::to_text(*base::find(robot.json(), "status.userInfo.groups")) ==
+          R"(["system:serviceaccounts","system:serviceaccounts:team","system:authenticated"])");
     // Not a ServiceAccount's name: the right over those does not reach it.
-    for (const char* odd : {"system:serviceaccount:team", "system:serviceaccount:team:", "system:serviceaccount:a:b:c"}) CHECK((co_await as({{"Impersonate-User", odd}})).status == 403);
+    for (const char* odd : {"system:serviceaccount:team", "system:serviceaccount:team:", "system:serviceaccount:a:b:c"})
+      CHECK((co_await as({{"Impersonate-User", odd}})).status == 403);
   }, true);
 }
 
@@ -136,7 +152,8 @@ TEST_CASE("a node joins with the token, keeps its name by its secret, and renews
     Http node(c, base::http::KeyPair{text(joined.json(), "certificate"), key});
     CHECK((co_await node.send("POST", "/v1-appliance/join", body("n7", ""))).status == 200);
     CHECK((co_await node.send("POST", "/v1-appliance/join", body("n1", ""))).status == 403);
-    for (int i = 0; i < 10; ++i) CHECK((co_await http.send("POST", "/v1-appliance/join", body("n9", secret), {{"Authorization", "Bearer wrong"}})).status == 401);
+    for (int i = 0; i < 10; ++i)
+      CHECK((co_await http.send("POST", "/v1-appliance/join", body("n9", secret), {{"Authorization", "Bearer wrong"}})).status == 401);
     CHECK((co_await http.send("POST", "/v1-appliance/join", body("n9", secret), header)).status == 429);
   }, true);
 }

@@ -8,14 +8,20 @@ namespace {
 
 const api::Resource requests{"certificates.k8s.io", "v1", "certificatesigningrequests"};
 
-std::string request(const std::string& name, const server::pki::Subject& subject, const std::string& signer, array usages = {"client auth", "digital signature"}, object more = {}) {
+std::string request(const std::string& name, const server::pki::Subject& subject, const std::string& signer,
+                    array usages = {"client auth", "digital signature"}, object more = {}) {
   std::string csr = *server::pki::make_request(*server::pki::make_key(), subject);
   object spec{{"request", base::base64_encode(csr)}, {"signerName", signer}, {"usages", std::move(usages)}};
   for (auto& [key, v] : more) spec[key] = v;
-  return base::to_text(object{{"apiVersion", "certificates.k8s.io/v1"}, {"kind", "CertificateSigningRequest"}, {"metadata", object{{"name", name}}}, {"spec", std::move(spec)}});
+  return base::to_text(object{{"apiVersion", "certificates.k8s.io/v1"},
+                              {"kind", "CertificateSigningRequest"},
+                              {"metadata", object{{"name", name}}},
+                              {"spec", std::move(spec)}});
 }
 
-std::string decision(const std::string& type) { return R"({"status":{"conditions":[{"type":")" + type + R"(","status":"True","reason":"Test","message":"by hand"}]}})"; }
+std::string decision(const std::string& type) {
+  return R"({"status":{"conditions":[{"type":")" + type + R"(","status":"True","reason":"Test","message":"by hand"}]}})";
+}
 
 api::WriteOptions approval() {
   api::WriteOptions o;
@@ -34,15 +40,20 @@ Task<value> settled(Cluster c, std::string name) {
   co_return v;
 }
 
-server::pki::CertificateFacts facts(const value& csr) { return *server::pki::read_certificate(*base::base64_decode(text(csr, "status.certificate"))); }
+server::pki::CertificateFacts facts(const value& csr) {
+  return *server::pki::read_certificate(*base::base64_decode(text(csr, "status.certificate")));
+}
 
-const std::string client_signer = "kubernetes.io/kube-apiserver-client", kubelet_signer = "kubernetes.io/kube-apiserver-client-kubelet", serving_signer = "kubernetes.io/kubelet-serving";
+const std::string client_signer = "kubernetes.io/kube-apiserver-client", kubelet_signer = "kubernetes.io/kube-apiserver-client-kubelet",
+                  serving_signer = "kubernetes.io/kubelet-serving";
 
 }  // namespace
 
 TEST_CASE("an approved request for a client gets a certificate of the time asked for") {
   with_cluster([](Cluster c) -> Task<> {
-    auto made = co_await c.admin->create(requests, {}, request("jo", {"jo", {"devs"}}, client_signer, {"client auth"}, {{"expirationSeconds", 3600}, {"username", "somebody"}}));
+    auto made = co_await c.admin->create(
+        requests, {},
+        request("jo", {"jo", {"devs"}}, client_signer, {"client auth"}, {{"expirationSeconds", 3600}, {"username", "somebody"}}));
     REQUIRE(made);
     CHECK(text(parse(*made), "spec.username") == "system:admin");
     auto approved = co_await c.admin->patch(requests, {"", "jo"}, api::PatchType::merge, decision("Approved"), approval());
@@ -54,7 +65,8 @@ TEST_CASE("an approved request for a client gets a certificate of the time asked
     CHECK(f.subject.organizations == std::vector<std::string>{"devs"});
     CHECK(f.not_after - base::WallClock::now() <= std::chrono::hours(1));
     // What is decided stays decided.
-    for (const char* change : {R"({"status":{"conditions":null}})", R"({"status":{"conditions":[{"type":"Approved","status":"True"},{"type":"Denied","status":"True"}]}})",
+    for (const char* change : {R"({"status":{"conditions":null}})",
+                               R"({"status":{"conditions":[{"type":"Approved","status":"True"},{"type":"Denied","status":"True"}]}})",
                                R"({"status":{"conditions":[{"type":"Approved","status":"False"}]}})"}) {
       auto r = co_await c.admin->patch(requests, {"", "jo"}, api::PatchType::merge, change, approval());
       CHECK((!r && r.error().code == 422));
@@ -69,8 +81,10 @@ TEST_CASE("an approved request for a client gets a certificate of the time asked
 TEST_CASE("approval and status take annotations along, and conditions of their own") {
   with_cluster([](Cluster c) -> Task<> {
     CHECK((co_await c.admin->create(requests, {}, request("jo", {"jo", {}}, "example.com/signer"))));
-    auto approved = co_await c.admin->patch(requests, {"", "jo"}, api::PatchType::merge,
-                                            R"({"metadata":{"annotations":{"a":"1"}},"spec":{"signerName":"example.com/other"},"status":{"conditions":[{"type":"ApprovalPatch","status":"True","reason":"e2e"}]}})", approval());
+    auto approved = co_await c.admin->patch(
+        requests, {"", "jo"}, api::PatchType::merge,
+        R"({"metadata":{"annotations":{"a":"1"}},"spec":{"signerName":"example.com/other"},"status":{"conditions":[{"type":"ApprovalPatch","status":"True","reason":"e2e"}]}})",
+        approval());
     REQUIRE(approved);
     value csr = parse(*approved);
     CHECK(text(csr, "metadata.annotations.a") == "1");
@@ -78,7 +92,9 @@ TEST_CASE("approval and status take annotations along, and conditions of their o
     api::WriteOptions status;
     status.subresource = "status";
     const std::string certificate = base::base64_encode(c.api.ca_pem());
-    auto issued = co_await c.admin->patch(requests, {"", "jo"}, api::PatchType::merge, R"({"metadata":{"annotations":{"b":"2"}},"status":{"certificate":")" + certificate + "\"}}", status);
+    auto issued =
+        co_await c.admin->patch(requests, {"", "jo"}, api::PatchType::merge,
+                                R"({"metadata":{"annotations":{"b":"2"}},"status":{"certificate":")" + certificate + "\"}}", status);
     REQUIRE(issued);
     csr = parse(*issued);
     CHECK(text(csr, "status.certificate") == certificate);
@@ -106,7 +122,8 @@ TEST_CASE("a request that breaks the rules is refused, or fails") {
     CHECK((co_await code(request("a", {"jo", {"system:masters"}}, client_signer))) == 403);
     CHECK((co_await code(request("server", {"jo", {}}, client_signer, {"server auth"}))) == 201);
     CHECK((co_await code(request("node", {"jo", {"system:nodes"}}, kubelet_signer))) == 201);
-    CHECK((co_await code(request("serving", {"system:node:a", {"system:nodes"}}, serving_signer, {"server auth", "digital signature"}))) == 201);
+    CHECK((co_await code(request("serving", {"system:node:a", {"system:nodes"}}, serving_signer, {"server auth", "digital signature"}))) ==
+          201);
     for (std::string name : {"server", "node", "serving"}) {
       CHECK((co_await c.admin->patch(requests, {"", name}, api::PatchType::merge, decision("Approved"), approval())));
       value csr = co_await settled(c, name);
@@ -118,8 +135,10 @@ TEST_CASE("a request that breaks the rules is refused, or fails") {
 
 TEST_CASE("approving needs the right over the signer") {
   with_cluster([](Cluster c) -> Task<> {
-    const char* role = R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"clerk"},"rules":[{"apiGroups":["certificates.k8s.io"],"resources":["certificatesigningrequests","certificatesigningrequests/approval"],"verbs":["*"]},{"apiGroups":["certificates.k8s.io"],"resources":["signers"],"resourceNames":["example.com/*"],"verbs":["approve"]}]})";
-    const char* binding = R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"clerk"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"clerk"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"clerk"}]})";
+    const char* role =
+        R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"clerk"},"rules":[{"apiGroups":["certificates.k8s.io"],"resources":["certificatesigningrequests","certificatesigningrequests/approval"],"verbs":["*"]},{"apiGroups":["certificates.k8s.io"],"resources":["signers"],"resourceNames":["example.com/*"],"verbs":["approve"]}]})";
+    const char* binding =
+        R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"clerk"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"clerk"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"clerk"}]})";
     CHECK((co_await c.admin->create({"rbac.authorization.k8s.io", "v1", "clusterroles"}, {}, role)));
     CHECK((co_await c.admin->create({"rbac.authorization.k8s.io", "v1", "clusterrolebindings"}, {}, binding)));
     auto clerk = c.api.client({"clerk", "", {"system:authenticated"}, {}});
@@ -136,8 +155,11 @@ TEST_CASE("bundles of trust hold certificates, under the name of their signer") 
   with_cluster([](Cluster c) -> Task<> {
     const api::Resource bundles{"certificates.k8s.io", "v1beta1", "clustertrustbundles"};
     auto make = [&](std::shared_ptr<api::Client> who, std::string name, std::string signer, std::string text) -> Task<int> {
-      auto r = co_await who->create(bundles, {}, base::to_text(object{{"apiVersion", "certificates.k8s.io/v1beta1"}, {"kind", "ClusterTrustBundle"}, {"metadata", object{{"name", name}}},
-                                                                      {"spec", object{{"signerName", signer}, {"trustBundle", text}}}}));
+      auto r = co_await who->create(bundles, {},
+                                    base::to_text(object{{"apiVersion", "certificates.k8s.io/v1beta1"},
+                                                         {"kind", "ClusterTrustBundle"},
+                                                         {"metadata", object{{"name", name}}},
+                                                         {"spec", object{{"signerName", signer}, {"trustBundle", text}}}}));
       co_return r ? 201 : r.error().code;
     };
     const std::string& ca = c.api.ca_pem();
@@ -150,8 +172,10 @@ TEST_CASE("bundles of trust hold certificates, under the name of their signer") 
     CHECK((co_await make(c.admin, "key", "", *server::pki::make_key())) == 422);
     auto moved = co_await c.admin->patch(bundles, {"", "ours"}, api::PatchType::merge, R"({"spec":{"signerName":"example.com/signer"}})");
     CHECK((!moved && moved.error().code == 422));
-    const char* role = R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"publisher"},"rules":[{"apiGroups":["certificates.k8s.io"],"resources":["clustertrustbundles"],"verbs":["*"]},{"apiGroups":["certificates.k8s.io"],"resources":["signers"],"resourceNames":["example.com/*"],"verbs":["attest"]}]})";
-    const char* binding = R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"publisher"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"publisher"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"publisher"}]})";
+    const char* role =
+        R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"publisher"},"rules":[{"apiGroups":["certificates.k8s.io"],"resources":["clustertrustbundles"],"verbs":["*"]},{"apiGroups":["certificates.k8s.io"],"resources":["signers"],"resourceNames":["example.com/*"],"verbs":["attest"]}]})";
+    const char* binding =
+        R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"publisher"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"publisher"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"publisher"}]})";
     CHECK((co_await c.admin->create({"rbac.authorization.k8s.io", "v1", "clusterroles"}, {}, role)));
     CHECK((co_await c.admin->create({"rbac.authorization.k8s.io", "v1", "clusterrolebindings"}, {}, binding)));
     auto publisher = c.api.client({"publisher", "", {"system:authenticated"}, {}});
@@ -163,7 +187,8 @@ TEST_CASE("bundles of trust hold certificates, under the name of their signer") 
 
 TEST_CASE("a node's own client certificate is approved for those who may ask") {
   with_cluster([](Cluster c) -> Task<> {
-    const char* binding = R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"renew"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"system:certificates.k8s.io:certificatesigningrequests:selfnodeclient"},"subjects":[{"kind":"Group","apiGroup":"rbac.authorization.k8s.io","name":"system:nodes"}]})";
+    const char* binding =
+        R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"renew"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"system:certificates.k8s.io:certificatesigningrequests:selfnodeclient"},"subjects":[{"kind":"Group","apiGroup":"rbac.authorization.k8s.io","name":"system:nodes"}]})";
     CHECK((co_await c.admin->create({"rbac.authorization.k8s.io", "v1", "clusterrolebindings"}, {}, binding)));
     co_await base::sleep_for(std::chrono::milliseconds(50));
     auto a = c.api.client(server::UserInfo::node("a"));

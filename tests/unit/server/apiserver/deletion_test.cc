@@ -35,8 +35,10 @@ TEST_CASE("a deletion happens to the object it means, or not at all") {
           "Operation cannot be fulfilled on configmaps \"a\": Precondition failed: UID in precondition: other, UID in object meta: " + uid);
     r = co_await http.send("DELETE", maps + "/a", options(R"("preconditions":{"resourceVersion":"1"})"));
     CHECK(r.status == 409);
-    CHECK(text(r.json(), "message").find("ResourceVersion in precondition: 1, ResourceVersion in object meta: " + version) != std::string::npos);
-    r = co_await http.send("DELETE", maps + "/a", options(R"("preconditions":{"uid":")" + uid + R"(","resourceVersion":")" + version + "\"}"));
+    CHECK(text(r.json(), "message").find("ResourceVersion in precondition: 1, ResourceVersion in object meta: " + version) !=
+          std::string::npos);
+    r = co_await http.send("DELETE", maps + "/a",
+                           options(R"("preconditions":{"uid":")" + uid + R"(","resourceVersion":")" + version + "\"}"));
     CHECK(r.status == 200);
     value gone = r.json();
     CHECK(text(gone, "status") == "Success");
@@ -44,7 +46,8 @@ TEST_CASE("a deletion happens to the object it means, or not at all") {
     CHECK(text(gone, "details.kind") == "configmaps");
     CHECK(text(gone, "details.uid") == uid);
     CHECK((co_await http.send("DELETE", maps + "/a")).status == 404);
-    for (const char* wrong : {R"("propagationPolicy":"Later")", R"("propagationPolicy":"Orphan","orphanDependents":true)", R"("dryRun":["Some"])"}) {
+    for (const char* wrong :
+         {R"("propagationPolicy":"Later")", R"("propagationPolicy":"Orphan","orphanDependents":true)", R"("dryRun":["Some"])"}) {
       INFO(wrong);
       CHECK((co_await http.send("DELETE", maps + "/a", options(wrong))).status == 422);
     }
@@ -105,11 +108,14 @@ TEST_CASE("while an object goes nothing can hold it that did not before") {
     value deleted = (co_await http.send("DELETE", maps + "/a")).json();
     CHECK(text(deleted, "kind") == "ConfigMap");
     const std::string at = text(deleted, "metadata.deletionTimestamp");
-    auto patch = [&](std::string body) -> Task<Answer> { co_return co_await http.send("PATCH", maps + "/a", body, {{"Content-Type", "application/merge-patch+json"}}); };
+    auto patch = [&](std::string body) -> Task<Answer> {
+      co_return co_await http.send("PATCH", maps + "/a", body, {{"Content-Type", "application/merge-patch+json"}});
+    };
     auto r = co_await patch(R"({"metadata":{"finalizers":["x.example/f","x.example/h"]}})");
     CHECK(r.status == 422);
     CHECK(text(r.json(), "message") ==
-          "ConfigMap \"a\" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"x.example/h\"}");
+          "ConfigMap \"a\" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, "
+          "found new finalizers []string{\"x.example/h\"}");
     // Deleting again changes nothing; the object can still be changed.
     value again = (co_await http.send("DELETE", maps + "/a")).json();
     CHECK(text(again, "metadata.deletionTimestamp") == at);
@@ -120,7 +126,8 @@ TEST_CASE("while an object goes nothing can hold it that did not before") {
     r = co_await patch(R"({"metadata":{"finalizers":[]}})");
     CHECK(r.status == 200);
     CHECK((co_await http.get(maps + "/a")).status == 404);
-    for (const char* wrong : {R"(,"finalizers":["plain"])", R"(,"finalizers":["orphan","foregroundDeletion"])", R"(,"finalizers":["bad name/x"])"}) {
+    for (const char* wrong :
+         {R"(,"finalizers":["plain"])", R"(,"finalizers":["orphan","foregroundDeletion"])", R"(,"finalizers":["bad name/x"])"}) {
       INFO(wrong);
       CHECK((co_await http.send("POST", maps, configmap("b", "1", wrong))).status == 422);
     }
@@ -131,8 +138,10 @@ TEST_CASE("a collection is deleted as far as it is selected") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
     for (int i = 0; i < 6; ++i)
-      CHECK((co_await http.send("POST", maps, configmap("n" + std::to_string(i), "1", i % 2 ? R"(,"labels":{"odd":"yes"})" : ""))).status == 201);
-    CHECK((co_await http.send("POST", "/api/v1/namespaces/kube-system/configmaps", configmap("n1", "1", R"(,"labels":{"odd":"yes"})"))).status == 201);
+      CHECK((co_await http.send("POST", maps, configmap("n" + std::to_string(i), "1", i % 2 ? R"(,"labels":{"odd":"yes"})" : ""))).status ==
+            201);
+    CHECK((co_await http.send("POST", "/api/v1/namespaces/kube-system/configmaps", configmap("n1", "1", R"(,"labels":{"odd":"yes"})")))
+              .status == 201);
     auto r = co_await http.send("DELETE", maps + "?labelSelector=odd&dryRun=All");
     CHECK(base::find_array(r.json(), "items")->size() == 3);
     r = co_await http.send("DELETE", maps + "?labelSelector=odd%3Dyes&fieldSelector=metadata.name!%3Dn1");
@@ -161,7 +170,9 @@ TEST_CASE("whatever is tried, an object keeps what makes it itself") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
     const std::string deploys = "/apis/apps/v1/namespaces/default/deployments";
-    auto made = co_await http.send("POST", deploys, R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d","finalizers":["x.example/a"]},"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"x"}]}}}})");
+    auto made = co_await http.send(
+        "POST", deploys,
+        R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d","finalizers":["x.example/a"]},"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"x"}]}}}})");
     REQUIRE(made.status == 201);
     value before = made.json();
     const char* attempts[] = {
@@ -180,7 +191,8 @@ TEST_CASE("whatever is tried, an object keeps what makes it itself") {
       auto r = co_await http.get(deploys + "/d");
       REQUIRE(r.status == 200);
       value now = r.json();
-      for (const char* same : {"metadata.name", "metadata.namespace", "metadata.uid", "metadata.creationTimestamp"}) CHECK(text(now, same) == text(before, same));
+      for (const char* same : {"metadata.name", "metadata.namespace", "metadata.uid", "metadata.creationTimestamp"})
+        CHECK(text(now, same) == text(before, same));
       CHECK(base::get_int(now, "metadata.generation") >= base::get_int(before, "metadata.generation"));
       CHECK(std::stoull(text(now, "metadata.resourceVersion")) >= std::stoull(text(before, "metadata.resourceVersion")));
       const std::string deleted = text(before, "metadata.deletionTimestamp");
@@ -192,7 +204,9 @@ TEST_CASE("whatever is tried, an object keeps what makes it itself") {
       before = std::move(now);
     }
     CHECK(!text(before, "metadata.deletionTimestamp").empty());
-    CHECK((co_await http.send("PATCH", deploys + "/d", R"({"metadata":{"finalizers":null}})", {{"Content-Type", "application/merge-patch+json"}})).status == 200);
+    CHECK((co_await http.send("PATCH", deploys + "/d", R"({"metadata":{"finalizers":null}})",
+                              {{"Content-Type", "application/merge-patch+json"}}))
+              .status == 200);
     CHECK((co_await http.get(deploys + "/d")).status == 404);
   }, true);
 }

@@ -55,16 +55,18 @@ inline void with_cluster(std::function<Task<>(Cluster)> f, bool listen = false, 
     if (settings.server) settings.server(options);
     server::ApiServer api(runtime, **store, options);
     std::string failure;
-    base::run_to_end(runtime, [](base::Runtime& rt, datastore::Store& st, server::ApiServer& a, std::string dir, std::function<Task<>(Cluster)>& body, std::string& why) -> Task<> {
-      auto started = co_await a.start();
-      if (!started) {
-        why = started.error().message;
-        co_return;
-      }
-      co_await body(Cluster{rt, st, a, a.client(server::UserInfo::admin()), dir});
-      co_await a.stop();
-      co_await st.stop();
-    }(runtime, **store, api, directory, f, failure));
+    base::run_to_end(runtime,
+                     [](base::Runtime& rt, datastore::Store& st, server::ApiServer& a, std::string dir,
+                        std::function<Task<>(Cluster)>& body, std::string& why) -> Task<> {
+                       auto started = co_await a.start();
+                       if (!started) {
+                         why = started.error().message;
+                         co_return;
+                       }
+                       co_await body(Cluster{rt, st, a, a.client(server::UserInfo::admin()), dir});
+                       co_await a.stop();
+                       co_await st.stop();
+                     }(runtime, **store, api, directory, f, failure));
     CHECK(failure == "");
   }
   (void)base::remove_all(directory);
@@ -78,19 +80,22 @@ inline value parse(const Bytes& text) {
 
 inline std::string text(const value& v, std::string_view path) { return std::string(base::get_string(v, path)); }
 
-const inline api::Resource configmaps{"", "v1", "configmaps"}, pods{"", "v1", "pods"}, namespaces{"", "v1", "namespaces"}, secrets{"", "v1", "secrets"},
-    services{"", "v1", "services"}, serviceaccounts{"", "v1", "serviceaccounts"}, nodes{"", "v1", "nodes"}, deployments{"apps", "v1", "deployments"};
+const inline api::Resource configmaps{"", "v1", "configmaps"}, pods{"", "v1", "pods"}, namespaces{"", "v1", "namespaces"},
+    secrets{"", "v1", "secrets"}, services{"", "v1", "services"}, serviceaccounts{"", "v1", "serviceaccounts"}, nodes{"", "v1", "nodes"},
+    deployments{"apps", "v1", "deployments"};
 
 inline std::string configmap(const std::string& name, const std::string& data = "1", const std::string& more = "") {
   return R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":")" + name + "\"" + more + R"(},"data":{"a":")" + data + "\"}}";
 }
 
 inline std::string pod(const std::string& name, const std::string& more = "") {
-  return R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":")" + name + R"("},"spec":{"containers":[{"name":"c","image":"x"}])" + more + "}}";
+  return R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":")" + name + R"("},"spec":{"containers":[{"name":"c","image":"x"}])" + more +
+         "}}";
 }
 
 inline Task<> default_account(Cluster c) {
-  auto made = co_await c.admin->create(serviceaccounts, {"default", ""}, R"({"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}})");
+  auto made = co_await c.admin->create(serviceaccounts, {"default", ""},
+                                       R"({"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}})");
   CHECK(made);
 }
 

@@ -39,7 +39,8 @@ UserInfo user(std::string name, std::vector<std::string> groups) {
   return {std::move(name), "", std::move(groups), {}};
 }
 
-RequestView request(const UserInfo& u, std::string_view verb, std::string_view group, std::string_view resource, std::string_view ns = "default", std::string_view sub = "") {
+RequestView request(const UserInfo& u, std::string_view verb, std::string_view group, std::string_view resource,
+                    std::string_view ns = "default", std::string_view sub = "") {
   return {u, true, verb, group, resource, sub, ns, ""};
 }
 
@@ -48,14 +49,18 @@ std::string schema_of(FlowControl& control, const RequestView& r) {
   return std::string(t.schema_uid());
 }
 
-const char* kTwo = R"({"apiVersion":"flowcontrol.apiserver.k8s.io/v1","kind":"PriorityLevelConfiguration","metadata":{"name":"two","uid":"two"},"spec":{"type":"Limited",
+const char* kTwo =
+    R"({"apiVersion":"flowcontrol.apiserver.k8s.io/v1","kind":"PriorityLevelConfiguration","metadata":{"name":"two","uid":"two"},"spec":{"type":"Limited",
   "limited":{"nominalConcurrencyShares":2,"borrowingLimitPercent":0,"limitResponse":{"type":"Queue","queuing":{"queues":64,"handSize":6,"queueLengthLimit":3}}}}})";
-const char* kAll = R"({"apiVersion":"flowcontrol.apiserver.k8s.io/v1","kind":"FlowSchema","metadata":{"name":"all","uid":"all"},"spec":{"matchingPrecedence":50,
+const char* kAll =
+    R"({"apiVersion":"flowcontrol.apiserver.k8s.io/v1","kind":"FlowSchema","metadata":{"name":"all","uid":"all"},"spec":{"matchingPrecedence":50,
   "priorityLevelConfiguration":{"name":"two"},"distinguisherMethod":{"type":"ByUser"},"rules":[{"subjects":[{"kind":"Group","group":{"name":"system:authenticated"}}],
   "resourceRules":[{"verbs":["*"],"apiGroups":["*"],"resources":["*"],"clusterScope":true,"namespaces":["*"]}]}]}})";
 
 // Two of seven seats for a level of its own; nobody else's.
-void configure_small(FlowControl& control) { control.configure({*api::decode<FlowSchema>(kAll)}, {*api::decode<PriorityLevelConfiguration>(kTwo)}); }
+void configure_small(FlowControl& control) {
+  control.configure({*api::decode<FlowSchema>(kAll)}, {*api::decode<PriorityLevelConfiguration>(kTwo)});
+}
 
 void run(std::function<Task<>(base::Runtime&)> f) {
   base::Runtime runtime(1);
@@ -75,8 +80,10 @@ TEST_CASE("requests find the schema that Kubernetes' defaults mean for them") {
   FlowControl control(600);
   Objects o = defaults();
   control.configure(o.schemas, o.levels);
-  UserInfo admin = user("root", {"system:masters"}), node = user("system:node:a", {"system:nodes"}), someone = user("eve", {}), nobody{"system:anonymous", "", {"system:unauthenticated"}, {}};
-  UserInfo account = user("system:serviceaccount:shop:web", {"system:serviceaccounts"}), system_account = user("system:serviceaccount:kube-system:dns", {"system:serviceaccounts"});
+  UserInfo admin = user("root", {"system:masters"}), node = user("system:node:a", {"system:nodes"}), someone = user("eve", {}),
+           nobody{"system:anonymous", "", {"system:unauthenticated"}, {}};
+  UserInfo account = user("system:serviceaccount:shop:web", {"system:serviceaccounts"}),
+           system_account = user("system:serviceaccount:kube-system:dns", {"system:serviceaccounts"});
   UserInfo manager = user("system:kube-controller-manager", {}), groupless{"ghost", "", {}, {}};
   CHECK(schema_of(control, request(admin, "list", "", "pods")) == "schema-exempt");
   CHECK(schema_of(control, {nobody, false, "get", "", "", "", "", "/healthz"}) == "schema-probes");
@@ -87,7 +94,8 @@ TEST_CASE("requests find the schema that Kubernetes' defaults mean for them") {
   CHECK(schema_of(control, request(manager, "update", "coordination.k8s.io", "leases", "kube-system")) == "schema-system-leader-election");
   CHECK(schema_of(control, request(manager, "update", "", "endpoints")) == "schema-endpoint-controller");
   CHECK(schema_of(control, request(manager, "list", "", "pods")) == "schema-kube-controller-manager");
-  CHECK(schema_of(control, request(system_account, "create", "coordination.k8s.io", "leases", "shop")) == "schema-workload-leader-election");
+  CHECK(schema_of(control, request(system_account, "create", "coordination.k8s.io", "leases", "shop")) ==
+        "schema-workload-leader-election");
   CHECK(schema_of(control, request(system_account, "list", "", "pods")) == "schema-kube-system-service-accounts");
   CHECK(schema_of(control, request(account, "list", "", "pods")) == "schema-service-accounts");
   CHECK(schema_of(control, request(someone, "list", "", "pods")) == "schema-global-default");
@@ -128,7 +136,9 @@ TEST_CASE("a level runs as many as it has seats, queues some more of each flow a
   CHECK(control.admit(request(bob, "get", "", "pods"), 1).state() == Ticket::State::waiting);
   std::string metrics;
   control.write_metrics(metrics);
-  CHECK(metrics.find("apiserver_flowcontrol_rejected_requests_total{flow_schema=\"all\",priority_level=\"two\",reason=\"queue-full\"} 22\n") != std::string::npos);
+  CHECK(metrics.find(
+            "apiserver_flowcontrol_rejected_requests_total{flow_schema=\"all\",priority_level=\"two\",reason=\"queue-full\"} 22\n") !=
+        std::string::npos);
   CHECK(metrics.find("apiserver_flowcontrol_current_executing_seats{priority_level=\"two\"} 2\n") != std::string::npos);
   held.clear();
   metrics.clear();
@@ -157,7 +167,9 @@ TEST_CASE("who waits is served in order, or told to come again when his time is 
     CHECK(late.error().retry_after_seconds == 1);
     std::string metrics;
     control.write_metrics(metrics);
-    CHECK(metrics.find("apiserver_flowcontrol_rejected_requests_total{flow_schema=\"all\",priority_level=\"two\",reason=\"time-out\"} 1\n") != std::string::npos);
+    CHECK(
+        metrics.find("apiserver_flowcontrol_rejected_requests_total{flow_schema=\"all\",priority_level=\"two\",reason=\"time-out\"} 1\n") !=
+        std::string::npos);
   });
 }
 
@@ -196,7 +208,8 @@ TEST_CASE("a flow with much to do does not hold up one with little") {
 
 TEST_CASE("idle seats are lent as far as their level lends them") {
   FlowControl control(20);
-  auto lender = *api::decode<PriorityLevelConfiguration>(R"({"metadata":{"name":"lender"},"spec":{"type":"Limited","limited":{"nominalConcurrencyShares":10,"lendablePercent":50,
+  auto lender = *api::decode<PriorityLevelConfiguration>(
+      R"({"metadata":{"name":"lender"},"spec":{"type":"Limited","limited":{"nominalConcurrencyShares":10,"lendablePercent":50,
     "limitResponse":{"type":"Reject"}}}})");
   auto taker = *api::decode<PriorityLevelConfiguration>(kTwo);
   taker.spec.limited->nominalConcurrencyShares = 5;
@@ -261,14 +274,16 @@ TEST_CASE("requests pass while the configuration changes, and all seats come bac
     control.configure({*api::decode<FlowSchema>(kAll)}, {changed(i % 2 ? "two" : "other", i % 3 == 0)});
     std::string text;
     control.write_metrics(text);
-    CHECK(text.find("apiserver_flowcontrol_current_executing_seats{priority_level=\"two\"}") == text.rfind("apiserver_flowcontrol_current_executing_seats{priority_level=\"two\"}"));
+    CHECK(text.find("apiserver_flowcontrol_current_executing_seats{priority_level=\"two\"}") ==
+          text.rfind("apiserver_flowcontrol_current_executing_seats{priority_level=\"two\"}"));
   }
   CHECK_FALSE(stop);
   stop = true;
   for (auto& t : threads) t.join();
   configure_small(control);
   UserInfo eve = user("eve", {});
-  Ticket a = control.admit(request(eve, "get", "", "pods"), 1), b = control.admit(request(eve, "get", "", "pods"), 1), c = control.admit(request(eve, "get", "", "pods"), 1);
+  Ticket a = control.admit(request(eve, "get", "", "pods"), 1), b = control.admit(request(eve, "get", "", "pods"), 1),
+         c = control.admit(request(eve, "get", "", "pods"), 1);
   CHECK(a.state() == Ticket::State::running);
   CHECK(b.state() == Ticket::State::running);
   CHECK(c.state() == Ticket::State::waiting);
@@ -277,7 +292,8 @@ TEST_CASE("requests pass while the configuration changes, and all seats come bac
 TEST_CASE("flow control objects are there, tell what dangles, and mandatory ones come back") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
-    const std::string schemas = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas", levels = "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations";
+    const std::string schemas = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas",
+                      levels = "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations";
     auto list = co_await http.get(schemas);
     CHECK(base::find_array(list.json(), "items")->size() == 13);
     CHECK(base::find_array((co_await http.get(levels)).json(), "items")->size() == 8);
@@ -286,7 +302,9 @@ TEST_CASE("flow control objects are there, tell what dangles, and mandatory ones
     CHECK(!exempt.headers.get("X-Kubernetes-PF-PriorityLevel-UID").empty());
     auto condition = [](const value& v) { return text(base::find_array(v, "status.conditions")->at(0), "status"); };
     CHECK(condition(exempt.json()) == "False");
-    auto made = co_await http.send("POST", schemas, R"({"apiVersion":"flowcontrol.apiserver.k8s.io/v1","kind":"FlowSchema","metadata":{"name":"lost"},"spec":{"priorityLevelConfiguration":{"name":"nowhere"},
+    auto made = co_await http.send(
+        "POST", schemas,
+        R"({"apiVersion":"flowcontrol.apiserver.k8s.io/v1","kind":"FlowSchema","metadata":{"name":"lost"},"spec":{"priorityLevelConfiguration":{"name":"nowhere"},
       "rules":[{"subjects":[{"kind":"User","user":{"name":"x"}}],"nonResourceRules":[{"verbs":["get"],"nonResourceURLs":["/x"]}]}]}})");
     CHECK(made.status == 201);
     CHECK((co_await http.send("DELETE", schemas + "/catch-all")).status == 200);
@@ -295,7 +313,8 @@ TEST_CASE("flow control objects are there, tell what dangles, and mandatory ones
     while (base::Clock::now() < until && !(dangles && back)) {
       value lost = (co_await http.get(schemas + "/lost")).json();
       const auto* conditions = base::find_array(lost, "status.conditions");
-      dangles = conditions && conditions->size() == 1 && text(conditions->at(0), "status") == "True" && text(conditions->at(0), "reason") == "NotFound";
+      dangles = conditions && conditions->size() == 1 && text(conditions->at(0), "status") == "True" &&
+                text(conditions->at(0), "reason") == "NotFound";
       back = (co_await http.get(schemas + "/catch-all")).status == 200;
       co_await base::sleep_for(std::chrono::milliseconds(10));
     }

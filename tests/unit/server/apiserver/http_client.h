@@ -39,7 +39,8 @@ class Http {
   Http(const Cluster& c, std::optional<base::http::KeyPair> identity = std::nullopt)
       : client_({.tls = client_tls(c, std::move(identity))}), base_("https://127.0.0.1:" + std::to_string(c.api.port())) {}
 
-  Task<Answer> send(std::string method, std::string path, std::string body = {}, std::vector<std::pair<std::string, std::string>> headers = {}) {
+  Task<Answer> send(std::string method, std::string path, std::string body = {},
+                    std::vector<std::pair<std::string, std::string>> headers = {}) {
     base::http::ClientRequest r;
     r.method = std::move(method);
     r.url = base_ + path;
@@ -56,7 +57,9 @@ class Http {
     out.body = std::move(*text);
     co_return out;
   }
-  Task<Answer> get(std::string path, std::vector<std::pair<std::string, std::string>> headers = {}) { return send("GET", std::move(path), {}, std::move(headers)); }
+  Task<Answer> get(std::string path, std::vector<std::pair<std::string, std::string>> headers = {}) {
+    return send("GET", std::move(path), {}, std::move(headers));
+  }
   base::http::Client& client() { return client_; }
   const std::string& url() const { return base_; }
 

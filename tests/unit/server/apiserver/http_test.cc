@@ -6,7 +6,8 @@ TEST_CASE("without credentials there is health and version, nothing else") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c);
     for (const char* path : {"/healthz", "/livez", "/readyz", "/version"}) CHECK((co_await http.get(path)).status == 200);
-    for (const char* path : {"/api", "/apis", "/metrics", "/api/v1/namespaces/default/pods", "/openapi/v2", "/"}) CHECK((co_await http.get(path)).status == 403);
+    for (const char* path : {"/api", "/apis", "/metrics", "/api/v1/namespaces/default/pods", "/openapi/v2", "/"})
+      CHECK((co_await http.get(path)).status == 403);
     const std::string commit = text((co_await http.get("/version")).json(), "gitCommit");
     CHECK((commit.empty() || (commit.size() == 40 && commit.find_first_not_of("0123456789abcdef") == commit.npos)));
     auto ca = co_await http.get("/cacerts");
@@ -63,7 +64,9 @@ TEST_CASE("a client name that is no UTF-8 does not spoil what is stored") {
     Http http(c, certificate(c, "root", {"system:masters"}));
     const std::string maps = "/api/v1/namespaces/default/configmaps";
     CHECK((co_await http.send("POST", maps, configmap("odd"), {{"User-Agent", "tool\xff\xc3/1"}})).status == 201);
-    CHECK((co_await http.send("PATCH", maps + "/odd?fieldManager=%FF", R"({"data":{"a":"b"}})", {{"Content-Type", "application/merge-patch+json"}})).status == 200);
+    CHECK((co_await http.send("PATCH", maps + "/odd?fieldManager=%FF", R"({"data":{"a":"b"}})",
+                              {{"Content-Type", "application/merge-patch+json"}}))
+              .status == 200);
     auto table = co_await http.get(maps, {{"Accept", "application/json;as=Table;g=meta.k8s.io;v=v1"}});
     CHECK(table.status == 200);
     auto again = co_await http.get(maps + "/odd");
@@ -88,7 +91,8 @@ TEST_CASE("lists are complete documents") {
     CHECK(base::find_array(r.json(), "items")->empty());
     r = co_await http.get("/api/v1/configmaps?resourceVersion=99999999");
     CHECK(r.status == 504);
-    r = co_await http.get("/api/v1/namespaces/default/configmaps/a", {{"Accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"}});
+    r = co_await http.get("/api/v1/namespaces/default/configmaps/a",
+                          {{"Accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"}});
     v = r.json();
     CHECK(text(v, "kind") == "PartialObjectMetadata");
     CHECK(!base::find(v, "data"));
@@ -103,10 +107,13 @@ TEST_CASE("a watch over HTTP ends with its time and tells a bookmark") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
     CHECK((co_await c.admin->create(configmaps, {"default", ""}, configmap("a"))));
-    auto r = co_await http.get("/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
+    auto r = co_await http.get(
+        "/api/v1/namespaces/default/"
+        "configmaps?watch=1&timeoutSeconds=1&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
     CHECK(r.status == 200);
     std::vector<value> events;
-    for (size_t at = 0, end; (end = r.body.find('\n', at)) != std::string::npos; at = end + 1) events.push_back(*base::parse_json(std::string_view(r.body).substr(at, end - at)));
+    for (size_t at = 0, end; (end = r.body.find('\n', at)) != std::string::npos; at = end + 1)
+      events.push_back(*base::parse_json(std::string_view(r.body).substr(at, end - at)));
     REQUIRE(events.size() >= 2);
     CHECK(text(events[0], "type") == "ADDED");
     CHECK(text(events[1], "type") == "BOOKMARK");
@@ -120,15 +127,19 @@ TEST_CASE("discovery names resources, subresources and verbs in both forms") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
     auto core = (co_await http.get("/api/v1")).body;
-    for (const char* name : {"\"pods/exec\"", "\"pods/log\"", "\"nodes/proxy\"", "\"po\"", "\"namespaces/finalize\""}) CHECK(core.find(name) != std::string::npos);
+    for (const char* name : {"\"pods/exec\"", "\"pods/log\"", "\"nodes/proxy\"", "\"po\"", "\"namespaces/finalize\""})
+      CHECK(core.find(name) != std::string::npos);
     auto apps = co_await http.get("/apis/apps");
     CHECK(text(apps.json(), "preferredVersion.groupVersion") == "apps/v1");
-    auto aggregated = co_await http.get("/apis", {{"Accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"}});
+    auto aggregated =
+        co_await http.get("/apis", {{"Accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"}});
     value v = aggregated.json();
     CHECK(text(v, "kind") == "APIGroupDiscoveryList");
     CHECK(base::find_array(v, "items")->size() > 10);
     auto etag = std::string(aggregated.headers.get("Etag"));
-    auto again = co_await http.get("/apis", {{"Accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"}, {"If-None-Match", etag}});
+    auto again = co_await http.get(
+        "/apis",
+        {{"Accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"}, {"If-None-Match", etag}});
     CHECK(again.status == 304);
   }, true);
 }

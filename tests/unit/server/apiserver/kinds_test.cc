@@ -6,7 +6,8 @@ using namespace test;
 namespace {
 
 const std::string spec_of_pods = R"({"containers":[{"name":"c","image":"i"}]})";
-const std::string workload = R"("selector":{"matchLabels":{"a":"1"}},"template":{"metadata":{"labels":{"a":"1"}},"spec":)" + spec_of_pods + "}";
+const std::string workload =
+    R"("selector":{"matchLabels":{"a":"1"}},"template":{"metadata":{"labels":{"a":"1"}},"spec":)" + spec_of_pods + "}";
 const std::string once = R"({"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]})";
 const std::string merge_type = "application/merge-patch+json";
 
@@ -65,10 +66,12 @@ TEST_CASE("a spec's update leaves the status alone and the other way round") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
     const std::string path = "/apis/apps/v1/namespaces/default/deployments";
-    CHECK((co_await http.send("POST", path, object("apps/v1", "Deployment", R"("status":{"replicas":7},"spec":{)" + workload + "}"))).status == 201);
+    CHECK((co_await http.send("POST", path, object("apps/v1", "Deployment", R"("status":{"replicas":7},"spec":{)" + workload + "}")))
+              .status == 201);
     auto r = co_await http.get(path + "/x");
     CHECK(base::get_int(r.json(), "status.replicas") == 0);
-    r = co_await http.send("PATCH", path + "/x/status", R"({"spec":{"replicas":9},"status":{"replicas":2,"observedGeneration":1}})", {{"Content-Type", merge_type}});
+    r = co_await http.send("PATCH", path + "/x/status", R"({"spec":{"replicas":9},"status":{"replicas":2,"observedGeneration":1}})",
+                           {{"Content-Type", merge_type}});
     CHECK(r.status == 200);
     CHECK(base::get_int(r.json(), "spec.replicas") == 1);
     CHECK(base::get_int(r.json(), "status.replicas") == 2);
@@ -77,7 +80,8 @@ TEST_CASE("a spec's update leaves the status alone and the other way round") {
     CHECK(base::get_int(r.json(), "status.replicas") == 2);
     r = co_await http.send("PATCH", path + "/x/status", R"({"status":{"readyReplicas":5}})", {{"Content-Type", merge_type}});
     CHECK(r.status == 422);
-    CHECK(text(r.json(), "message").find("status.readyReplicas: Invalid value: 5: cannot be greater than status.replicas") != std::string::npos);
+    CHECK(text(r.json(), "message").find("status.readyReplicas: Invalid value: 5: cannot be greater than status.replicas") !=
+          std::string::npos);
   }, true);
 }
 
@@ -85,13 +89,15 @@ TEST_CASE("every problem of an object is told, with path and kind") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
     co_await default_account(c);
-    auto r = co_await http.send("POST", "/api/v1/namespaces/default/pods",
-                                R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"x"},"spec":{"restartPolicy":"Sometimes","containers":[{"name":"c"}]}})");
+    auto r = co_await http.send(
+        "POST", "/api/v1/namespaces/default/pods",
+        R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"x"},"spec":{"restartPolicy":"Sometimes","containers":[{"name":"c"}]}})");
     CHECK(r.status == 422);
     value v = r.json();
     CHECK(text(v, "reason") == "Invalid");
     CHECK(text(v, "message") ==
-          "Pod \"x\" is invalid: [spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\", "
+          "Pod \"x\" is invalid: [spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", "
+          "\"OnFailure\", "
           "spec.containers[0].image: Required value]");
     const auto* causes = base::find_array(v, "details.causes");
     REQUIRE(causes);
@@ -127,7 +133,8 @@ TEST_CASE("addresses of services come from ServiceCIDRs") {
     value first = r.json();
     CHECK((*base::find_array(first, "spec.cidrs"))[0] == value("10.43.0.0/16"));
     CHECK(base::get_string((*base::find_array(first, "status.conditions"))[0], "status") == "True");
-    const std::string wanted = R"({"apiVersion":"v1","kind":"Service","metadata":{"name":"s"},"spec":{"clusterIP":"10.77.0.5","ports":[{"port":80}]}})";
+    const std::string wanted =
+        R"({"apiVersion":"v1","kind":"Service","metadata":{"name":"s"},"spec":{"clusterIP":"10.77.0.5","ports":[{"port":80}]}})";
     CHECK((co_await http.send("POST", services_path, wanted)).status == 422);
     r = co_await http.send("POST", cidrs, object("networking.k8s.io/v1", "ServiceCIDR", R"("spec":{"cidrs":["10.77.0.0/24"]})"));
     CHECK(r.status == 201);
@@ -151,7 +158,8 @@ TEST_CASE("defaults that an older program did not know are no change of the writ
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
     const std::string path = "/api/v1/namespaces/default/pods/x";
-    auto made = co_await c.admin->create({"", "v1", "serviceaccounts"}, {"default", ""}, R"({"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}})");
+    auto made = co_await c.admin->create({"", "v1", "serviceaccounts"}, {"default", ""},
+                                         R"({"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}})");
     (void)made;
     CHECK((co_await http.send("POST", "/api/v1/namespaces/default/pods", object("v1", "Pod", R"("spec":)" + spec_of_pods))).status == 201);
     datastore::RecordPtr record = c.store.get("/registry/core/pods/default/x");
@@ -179,7 +187,10 @@ TEST_CASE("services that want another family are refused") {
     Http http(c, certificate(c, "root", {"system:masters"}));
     const std::string path = "/api/v1/namespaces/default/services";
     auto refused = [&](std::string more, std::string field) -> Task<> {
-      auto r = co_await http.send("POST", path, R"({"apiVersion":"v1","kind":"Service","metadata":{"name":"s"},"spec":{"selector":{"a":"b"},"ports":[{"port":80}],)" + more + "}}");
+      auto r = co_await http.send(
+          "POST", path,
+          R"({"apiVersion":"v1","kind":"Service","metadata":{"name":"s"},"spec":{"selector":{"a":"b"},"ports":[{"port":80}],)" + more +
+              "}}");
       INFO(more << " " << r.body);
       CHECK(r.status == 422);
       CHECK(r.body.find("\"" + field + "\"") != std::string::npos);
@@ -196,11 +207,15 @@ TEST_CASE("services that want another family are refused") {
 TEST_CASE("autoscalers keep in v1 what only v2 can say") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
-    const std::string v1 = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers", v2 = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
-    auto r = co_await http.send("POST", v2, object("autoscaling/v2", "HorizontalPodAutoscaler",
-        R"("spec":{"maxReplicas":5,"scaleTargetRef":{"kind":"Deployment","name":"d","apiVersion":"apps/v1"},"behavior":{"scaleDown":{"stabilizationWindowSeconds":60}},)"
-        R"("metrics":[{"type":"Resource","resource":{"name":"cpu","target":{"type":"Utilization","averageUtilization":70}}},)"
-        R"({"type":"Pods","pods":{"metric":{"name":"requests"},"target":{"type":"AverageValue","averageValue":"10"}}}]})"));
+    const std::string v1 = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers",
+                      v2 = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
+    auto r = co_await http.send(
+        "POST", v2,
+        object(
+            "autoscaling/v2", "HorizontalPodAutoscaler",
+            R"("spec":{"maxReplicas":5,"scaleTargetRef":{"kind":"Deployment","name":"d","apiVersion":"apps/v1"},"behavior":{"scaleDown":{"stabilizationWindowSeconds":60}},)"
+            R"("metrics":[{"type":"Resource","resource":{"name":"cpu","target":{"type":"Utilization","averageUtilization":70}}},)"
+            R"({"type":"Pods","pods":{"metric":{"name":"requests"},"target":{"type":"AverageValue","averageValue":"10"}}}]})"));
     CHECK(r.status == 201);
     r = co_await http.get(v1 + "/x");
     value old = r.json();

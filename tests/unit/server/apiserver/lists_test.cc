@@ -83,7 +83,8 @@ TEST_CASE("every combination of resourceVersion, match and limit has its meaning
     }
     auto wrong = (co_await http.get(maps + "?resourceVersionMatch=Exact")).json();
     CHECK(text(wrong, "message") ==
-          "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided");
+          "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless "
+          "resourceVersion is provided");
     CHECK(cause(wrong, 0, "field") == "resourceVersionMatch");
   }, true);
 }
@@ -158,7 +159,9 @@ TEST_CASE("remainingItemCount is told without selectors only, and a token is goo
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
     for (int i = 0; i < 6; ++i)
-      CHECK((co_await c.admin->create(configmaps, {"default", ""}, configmap("n" + std::to_string(i), "1", i % 2 ? R"(,"labels":{"odd":"yes"})" : R"(,"labels":{"even":"4"})"))));
+      CHECK((co_await c.admin->create(
+          configmaps, {"default", ""},
+          configmap("n" + std::to_string(i), "1", i % 2 ? R"(,"labels":{"odd":"yes"})" : R"(,"labels":{"even":"4"})"))));
     value v = (co_await http.get(maps + "?limit=2&labelSelector=odd")).json();
     CHECK(base::find_array(v, "items")->size() == 2);
     CHECK(!text(v, "metadata.continue").empty());
@@ -186,11 +189,13 @@ TEST_CASE("remainingItemCount is told without selectors only, and a token is goo
 TEST_CASE("fields that can be selected by are those of Kubernetes, others are named") {
   with_cluster([](Cluster c) -> Task<> {
     Http http(c, certificate(c, "root", {"system:masters"}));
-    for (const char* good : {"/api/v1/pods?fieldSelector=spec.nodeName%3Dn1,status.phase!%3DFailed", "/api/v1/events?fieldSelector=involvedObject.name%3Dx",
-                             "/api/v1/secrets?fieldSelector=type%3DOpaque", "/api/v1/nodes?fieldSelector=spec.unschedulable%3Dtrue",
-                             "/api/v1/namespaces?fieldSelector=status.phase%3DActive", "/apis/batch/v1/jobs?fieldSelector=status.successful%3D1",
-                             "/apis/certificates.k8s.io/v1/certificatesigningrequests?fieldSelector=spec.signerName%3Dx", "/api/v1/services?fieldSelector=spec.type%3DClusterIP",
-                             "/apis/apps/v1/deployments?fieldSelector=metadata.name%3Dx,metadata.namespace!%3Dy"}) {
+    for (const char* good :
+         {"/api/v1/pods?fieldSelector=spec.nodeName%3Dn1,status.phase!%3DFailed", "/api/v1/events?fieldSelector=involvedObject.name%3Dx",
+          "/api/v1/secrets?fieldSelector=type%3DOpaque", "/api/v1/nodes?fieldSelector=spec.unschedulable%3Dtrue",
+          "/api/v1/namespaces?fieldSelector=status.phase%3DActive", "/apis/batch/v1/jobs?fieldSelector=status.successful%3D1",
+          "/apis/certificates.k8s.io/v1/certificatesigningrequests?fieldSelector=spec.signerName%3Dx",
+          "/api/v1/services?fieldSelector=spec.type%3DClusterIP",
+          "/apis/apps/v1/deployments?fieldSelector=metadata.name%3Dx,metadata.namespace!%3Dy"}) {
       INFO(good);
       CHECK((co_await http.get(good)).status == 200);
     }
@@ -205,8 +210,9 @@ TEST_CASE("fields that can be selected by are those of Kubernetes, others are na
           "\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"");
     CHECK((co_await message("/apis/batch/v1/jobs?fieldSelector=spec.x%3D1")) == "field label \"spec.x\" not supported for Job");
     CHECK((co_await message("/api/v1/pods?fieldSelector=nonsense")).find("invalid field selector") != std::string::npos);
-    const std::string event = R"({"metadata":{"name":"e"},"regarding":{"namespace":"default"},"eventTime":"2026-01-01T00:00:00.000000Z","action":"Do","reason":"Test",)"
-                              R"("type":"Normal","reportingController":"robot","reportingInstance":"robot-1"})";
+    const std::string event =
+        R"({"metadata":{"name":"e"},"regarding":{"namespace":"default"},"eventTime":"2026-01-01T00:00:00.000000Z","action":"Do","reason":"Test",)"
+        R"("type":"Normal","reportingController":"robot","reportingInstance":"robot-1"})";
     CHECK((co_await http.send("POST", "/apis/events.k8s.io/v1/namespaces/default/events", event)).status == 201);
     for (const char* path : {"/api/v1/events?fieldSelector=source%3Drobot", "/api/v1/events?fieldSelector=reportingComponent%3Drobot",
                              "/apis/events.k8s.io/v1/events?fieldSelector=reportingController%3Drobot"}) {

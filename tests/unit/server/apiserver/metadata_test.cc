@@ -10,10 +10,13 @@ using namespace server;
 namespace json = base::json;
 
 TEST_CASE("canonical text has the revision right after the identity and says where") {
-  auto v = *base::parse_json(R"({"metadata":{"labels":{"a":"b"},"resourceVersion":"7","uid":"u","name":"n"},"spec":{"x":[1,2.5,null,true,"q\"\n"]},"kind":"K","apiVersion":"v1"})");
+  auto v = *base::parse_json(
+      R"({"metadata":{"labels":{"a":"b"},"resourceVersion":"7","uid":"u","name":"n"},"spec":{"x":[1,2.5,null,true,"q\"\n"]},"kind":"K","apiVersion":"v1"})");
   size_t offset = 0;
   std::string text = canonical_text(v.get_object(), offset);
-  CHECK(text == R"({"apiVersion":"v1","kind":"K","metadata":{"name":"n","uid":"u","resourceVersion":"","labels":{"a":"b"}},"spec":{"x":[1,2.5,null,true,"q\"\n"]}})");
+  CHECK(
+      text ==
+      R"({"apiVersion":"v1","kind":"K","metadata":{"name":"n","uid":"u","resourceVersion":"","labels":{"a":"b"}},"spec":{"x":[1,2.5,null,true,"q\"\n"]}})");
   CHECK(text.substr(offset, 1) == "\"");
 
 }

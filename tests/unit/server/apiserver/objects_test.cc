@@ -4,7 +4,8 @@ using namespace test;
 
 TEST_CASE("an object gets what the server owns, and only that") {
   with_cluster([](Cluster c) -> Task<> {
-    auto made = co_await c.admin->create(configmaps, {"default", ""}, configmap("a", "1", R"(,"uid":"mine","creationTimestamp":"2000-01-01T00:00:00Z")"));
+    auto made = co_await c.admin->create(configmaps, {"default", ""},
+                                         configmap("a", "1", R"(,"uid":"mine","creationTimestamp":"2000-01-01T00:00:00Z")"));
     REQUIRE(made);
     value v = parse(*made);
     CHECK(text(v, "metadata.uid").size() == 36);
@@ -53,7 +54,8 @@ TEST_CASE("of two writers with one resourceVersion exactly one wins") {
     REQUIRE(!second);
     CHECK(base::is_conflict(second.error()));
     CHECK(second.error().message ==
-          "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again");
+          "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest "
+          "version and try again");
     auto unconditional = co_await c.admin->update(configmaps, {"default", "a"}, configmap("a", "4"));
     CHECK(unconditional);
     auto same = co_await c.admin->update(configmaps, {"default", "a"}, configmap("a", "4"));
@@ -75,7 +77,9 @@ TEST_CASE("racing increments lose nothing") {
           auto read = co_await cl.admin->get(configmaps, {"default", "n"});
           value v = *base::parse_json(**read);
           int n = std::stoi(text(v, "data.a"));
-          auto wrote = co_await cl.admin->update(configmaps, {"default", "n"}, configmap("n", std::to_string(n + 1), ",\"resourceVersion\":\"" + text(v, "metadata.resourceVersion") + "\""));
+          auto wrote = co_await cl.admin->update(
+              configmaps, {"default", "n"},
+              configmap("n", std::to_string(n + 1), ",\"resourceVersion\":\"" + text(v, "metadata.resourceVersion") + "\""));
           if (!wrote) continue;
           ++done;
           ++*w;
@@ -121,7 +125,8 @@ TEST_CASE("finalizers hold a deleted object until the last one goes") {
     REQUIRE(read);
     value v = parse(*read);
     CHECK(!text(v, "metadata.deletionTimestamp").empty());
-    auto more = co_await c.admin->patch(configmaps, {"default", "a"}, api::PatchType::merge, R"({"metadata":{"finalizers":["x.example/f","y.example/g"]}})");
+    auto more = co_await c.admin->patch(configmaps, {"default", "a"}, api::PatchType::merge,
+                                        R"({"metadata":{"finalizers":["x.example/f","y.example/g"]}})");
     CHECK((!more && more.error().code == 422));
     auto undo = co_await c.admin->patch(configmaps, {"default", "a"}, api::PatchType::merge, R"({"metadata":{"deletionTimestamp":null}})");
     REQUIRE(undo);
@@ -153,7 +158,9 @@ TEST_CASE("preconditions and propagation of a deletion are kept") {
 
 TEST_CASE("pages of a list show one state") {
   with_cluster([](Cluster c) -> Task<> {
-    for (int i = 0; i < 7; ++i) CHECK((co_await c.admin->create(configmaps, {"default", ""}, configmap("p" + std::to_string(i), "1", i % 2 ? R"(,"labels":{"odd":"yes"})" : ""))));
+    for (int i = 0; i < 7; ++i)
+      CHECK((co_await c.admin->create(configmaps, {"default", ""},
+                                      configmap("p" + std::to_string(i), "1", i % 2 ? R"(,"labels":{"odd":"yes"})" : ""))));
     api::ListOptions options;
     options.limit = 3;
     auto page = co_await c.admin->list(configmaps, "default", options);
@@ -195,20 +202,23 @@ TEST_CASE("pages of a list show one state") {
 
 TEST_CASE("spec and status are kept apart, and only a changed spec is a new generation") {
   with_cluster([](Cluster c) -> Task<> {
-    std::string body = R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},"spec":{"replicas":2,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"x"}]}}},"status":{"replicas":9}})";
+    std::string body =
+        R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},"spec":{"replicas":2,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"x"}]}}},"status":{"replicas":9}})";
     auto made = co_await c.admin->create(deployments, {"default", ""}, body);
     REQUIRE(made);
     value v = parse(*made);
     CHECK(base::get_int(v, "metadata.generation") == 1);
     CHECK(base::get_int(v, "status.replicas") == 0);
-    auto r = co_await c.admin->patch(deployments, {"default", "d"}, api::PatchType::merge, R"({"spec":{"replicas":3},"status":{"replicas":7}})");
+    auto r =
+        co_await c.admin->patch(deployments, {"default", "d"}, api::PatchType::merge, R"({"spec":{"replicas":3},"status":{"replicas":7}})");
     REQUIRE(r);
     v = parse(*r);
     CHECK(base::get_int(v, "metadata.generation") == 2);
     CHECK(base::get_int(v, "status.replicas") == 0);
     api::WriteOptions status;
     status.subresource = "status";
-    r = co_await c.admin->patch(deployments, {"default", "d"}, api::PatchType::merge, R"({"spec":{"replicas":5},"status":{"replicas":7}})", status);
+    r = co_await c.admin->patch(deployments, {"default", "d"}, api::PatchType::merge, R"({"spec":{"replicas":5},"status":{"replicas":7}})",
+                                status);
     REQUIRE(r);
     v = parse(*r);
     CHECK(base::get_int(v, "metadata.generation") == 2);
@@ -240,7 +250,8 @@ TEST_CASE("a namespace goes when it is finalized, takes nothing new while it goe
     CHECK(late.error().causes.at(0).reason == "NamespaceTerminating");
     api::WriteOptions finalize;
     finalize.subresource = "finalize";
-    CHECK((co_await c.admin->update(namespaces, {"", "x"}, R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"x"},"spec":{"finalizers":[]}})", finalize)));
+    CHECK((co_await c.admin->update(
+        namespaces, {"", "x"}, R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"x"},"spec":{"finalizers":[]}})", finalize)));
     CHECK(!(co_await c.admin->get(namespaces, {"", "x"})));
     auto never = co_await c.admin->remove(namespaces, {"", "kube-system"});
     CHECK((!never && never.error().code == 403));
@@ -265,7 +276,8 @@ TEST_CASE("server-side apply creates, keeps ownership and reports conflicts") {
 
 TEST_CASE("string data of a secret becomes data") {
   with_cluster([](Cluster c) -> Task<> {
-    auto made = co_await c.admin->create(secrets, {"default", ""}, R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"stringData":{"k":"v"}})");
+    auto made = co_await c.admin->create(secrets, {"default", ""},
+                                         R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"stringData":{"k":"v"}})");
     REQUIRE(made);
     value v = parse(*made);
     CHECK(text(v, "data.k") == "dg==");
@@ -276,7 +288,8 @@ TEST_CASE("string data of a secret becomes data") {
 
 TEST_CASE("events of the newer group are the same objects") {
   with_cluster([](Cluster c) -> Task<> {
-    std::string body = R"({"apiVersion":"v1","kind":"Event","metadata":{"name":"e"},"involvedObject":{"kind":"Pod","namespace":"default","name":"p"},"reason":"R","message":"hello","type":"Normal"})";
+    std::string body =
+        R"({"apiVersion":"v1","kind":"Event","metadata":{"name":"e"},"involvedObject":{"kind":"Pod","namespace":"default","name":"p"},"reason":"R","message":"hello","type":"Normal"})";
     CHECK((co_await c.admin->create({"", "v1", "events"}, {"default", ""}, body)));
     auto other = co_await c.admin->get({"events.k8s.io", "v1", "events"}, {"default", "e"});
     REQUIRE(other);
@@ -296,10 +309,11 @@ TEST_CASE("who reads an autoscaler as v1 and writes it back loses nothing of v2"
   with_cluster([](Cluster c) -> Task<> {
     const api::Resource v1{"autoscaling", "v1", "horizontalpodautoscalers"}, v2{"autoscaling", "v2", "horizontalpodautoscalers"};
     const std::string target = R"("scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"d"})";
-    const std::string body = R"({"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{)" + target +
-                             R"(,"maxReplicas":3,"metrics":[{"type":"Resource","resource":{"name":"memory","target":{"type":"Utilization","averageUtilization":70}}},)"
-                             R"({"type":"Resource","resource":{"name":"cpu","target":{"type":"Utilization","averageUtilization":50}}}],)"
-                             R"("behavior":{"scaleDown":{"stabilizationWindowSeconds":60}}}})";
+    const std::string body =
+        R"({"apiVersion":"autoscaling/v2","kind":"HorizontalPodAutoscaler","metadata":{"name":"h"},"spec":{)" + target +
+        R"(,"maxReplicas":3,"metrics":[{"type":"Resource","resource":{"name":"memory","target":{"type":"Utilization","averageUtilization":70}}},)"
+        R"({"type":"Resource","resource":{"name":"cpu","target":{"type":"Utilization","averageUtilization":50}}}],)"
+        R"("behavior":{"scaleDown":{"stabilizationWindowSeconds":60}}}})";
     auto made = co_await c.admin->create(v2, {"default", ""}, body);
     REQUIRE(made);
     value before = parse(*made);

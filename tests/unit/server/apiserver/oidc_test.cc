@@ -16,7 +16,9 @@ namespace {
 int64_t now() { return std::chrono::duration_cast<std::chrono::seconds>(base::WallClock::now().time_since_epoch()).count(); }
 
 object claims(const std::string& issuer) {
-  return {{"iss", issuer}, {"aud", "kube"}, {"sub", "42"}, {"email", "jo@example.com"}, {"exp", now() + 600}, {"groups", array{"devs", "ops"}}, {"tenant", "a"}};
+  return {
+      {"iss", issuer}, {"aud", "kube"}, {"sub", "42"}, {"email", "jo@example.com"}, {"exp", now() + 600}, {"groups", array{"devs", "ops"}},
+      {"tenant", "a"}};
 }
 
 // A provider that publishes one key at a time.
@@ -37,16 +39,19 @@ struct Provider {
     base::http::ServerOptions options;
     options.address = "127.0.0.1";
     options.tls = *base::http::make_server_context(tls);
-    http = std::make_unique<base::http::Server>(runtime, options, [this](base::http::Request& request, base::http::Response& response) -> Task<> {
-      std::string body = request.path == "/keys" ? base::to_text(object{{"keys", array{value(*server::pki::jwk_of(key)), value(object{{"kty", "oct"}})}}})
-                                                 : base::to_text(object{{"issuer", url}, {"jwks_uri", url + "/keys"}});
-      co_await response.send(body);
-    });
+    http = std::make_unique<base::http::Server>(
+        runtime, options, [this](base::http::Request& request, base::http::Response& response) -> Task<> {
+          std::string body = request.path == "/keys"
+                                 ? base::to_text(object{{"keys", array{value(*server::pki::jwk_of(key)), value(object{{"kty", "oct"}})}}})
+                                 : base::to_text(object{{"issuer", url}, {"jwks_uri", url + "/keys"}});
+          co_await response.send(body);
+        });
     REQUIRE(http->start());
     url = "https://127.0.0.1:" + std::to_string(http->port());
   }
   std::string sign(const object& c) const {
-    std::string text = base::base64url_encode(base::to_text(object{{"alg", key.algorithm}, {"kid", key.id}})) + "." + base::base64url_encode(base::to_text(c));
+    std::string text = base::base64url_encode(base::to_text(object{{"alg", key.algorithm}, {"kid", key.id}})) + "." +
+                       base::base64url_encode(base::to_text(c));
     return text + "." + base::base64url_encode(*server::pki::sign_jws(key, text));
   }
 };
@@ -123,7 +128,8 @@ TEST_CASE("users of a provider sign in, also with a key it has changed to") {
   });
   with_cluster([&](Cluster c) -> Task<> {
     Http http(c);
-    const std::string review = R"({"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"})", path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    const std::string review = R"({"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"})",
+                      path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
     auto ask = [&](std::string token) { return http.send("POST", path, review, {{"Authorization", "Bearer " + token}}); };
     auto who = co_await ask(provider.sign(claims(provider.url)));
     CHECK(who.status == 201);
@@ -139,7 +145,9 @@ TEST_CASE("users of a provider sign in, also with a key it has changed to") {
     CHECK((co_await ask(forged)).status == 401);
     CHECK((co_await ask(provider.sign(claims("https://elsewhere.example")))).status == 401);
     auto reviewed = co_await c.admin->create({"authentication.k8s.io", "v1", "tokenreviews"}, {},
-                                         base::to_text(object{{"apiVersion", "authentication.k8s.io/v1"}, {"kind", "TokenReview"}, {"spec", object{{"token", provider.sign(claims(provider.url))}}}}));
+                                             base::to_text(object{{"apiVersion", "authentication.k8s.io/v1"},
+                                                                  {"kind", "TokenReview"},
+                                                                  {"spec", object{{"token", provider.sign(claims(provider.url))}}}}));
     REQUIRE(reviewed);
     CHECK(text(parse(*reviewed), "status.user.username") == provider.url + "#42");
   }, true, Settings{[&](server::ApiServerOptions& o) {

@@ -35,7 +35,8 @@ TEST_CASE("certificates carry the names asked for and nothing the request smuggl
 
 TEST_CASE("a token of another key, algorithm or content is refused") {
   std::string key = *pki::make_key(), other = *pki::make_key();
-  JwtKeys keys = *JwtKeys::of_pem(key, {}), others = *JwtKeys::of_pem(other, {}), both = *JwtKeys::of_pem(other, {*pki::public_key_of(key), "not a key"});
+  JwtKeys keys = *JwtKeys::of_pem(key, {}), others = *JwtKeys::of_pem(other, {}),
+          both = *JwtKeys::of_pem(other, {*pki::public_key_of(key), "not a key"});
   std::string token = *keys.sign({{"sub", "me"}});
   auto accepted = [](const JwtKeys& k, const std::string& text) {
     auto parsed = parse_jwt(text);
@@ -49,7 +50,8 @@ TEST_CASE("a token of another key, algorithm or content is refused") {
   forged[token.find('.') + 3] ^= 1;
   CHECK_FALSE(accepted(keys, forged));
   std::string rest = token.substr(token.find('.'));
-  for (const char* header : {R"({"alg":"none"})", R"({"alg":"HS256"})", R"({"alg":"RS256"})", R"({"alg":"ES256","crit":["exp"]})"}) CHECK_FALSE(accepted(keys, base::base64url_encode(header) + rest));
+  for (const char* header : {R"({"alg":"none"})", R"({"alg":"HS256"})", R"({"alg":"RS256"})", R"({"alg":"ES256","crit":["exp"]})"})
+    CHECK_FALSE(accepted(keys, base::base64url_encode(header) + rest));
   for (const char* bad : {"", ".", "..", "a.b", "a.b.c.d"}) CHECK_FALSE(parse_jwt(bad));
 }
 
@@ -72,7 +74,8 @@ TEST_CASE("keys keep their meaning as JSON Web Keys, and sign only with algorith
   auto rsa = *pki::read_private_pem(test::rsa_key);
   rsa.algorithm = "PS384";
   CHECK(pki::verify_jws(rsa, "PS384", "text", *pki::sign_jws(rsa, "text")));
-  for (const char* bad : {R"({"kty":"oct","k":"AAAA"})", R"({"kty":"RSA","n":"AQAB","e":"AQAB"})", R"({"kty":"EC","crv":"P-256","x":"AQ","y":"AQ"})", R"({})"})
+  for (const char* bad : {R"({"kty":"oct","k":"AAAA"})", R"({"kty":"RSA","n":"AQAB","e":"AQAB"})",
+                          R"({"kty":"EC","crv":"P-256","x":"AQ","y":"AQ"})", R"({})"})
     CHECK_FALSE(pki::read_jwk(*base::parse_json(bad)));
 }
 

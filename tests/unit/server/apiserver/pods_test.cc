@@ -70,18 +70,22 @@ TEST_CASE("a pod on a node is deleted gracefully, one on none at once") {
 TEST_CASE("eviction respects a disruption budget") {
   with_cluster([](Cluster c) -> Task<> {
     co_await default_account(c);
-    std::string body = R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","labels":{"a":"b"}},"spec":{"nodeName":"n1","containers":[{"name":"c","image":"x"}]}})";
+    std::string body =
+        R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","labels":{"a":"b"}},"spec":{"nodeName":"n1","containers":[{"name":"c","image":"x"}]}})";
     CHECK((co_await c.admin->create(pods, {"default", ""}, body)));
     api::WriteOptions status, eviction;
     status.subresource = "status";
     eviction.subresource = "eviction";
     CHECK((co_await c.admin->patch(pods, {"default", "p"}, api::PatchType::merge, R"({"status":{"phase":"Running"}})", status)));
-    CHECK((co_await c.admin->create({"policy", "v1", "poddisruptionbudgets"}, {"default", ""},
-                                    R"({"apiVersion":"policy/v1","kind":"PodDisruptionBudget","metadata":{"name":"b"},"spec":{"minAvailable":1,"selector":{"matchLabels":{"a":"b"}}}})")));
+    CHECK((co_await c.admin->create(
+        {"policy", "v1", "poddisruptionbudgets"}, {"default", ""},
+        R"({"apiVersion":"policy/v1","kind":"PodDisruptionBudget","metadata":{"name":"b"},"spec":{"minAvailable":1,"selector":{"matchLabels":{"a":"b"}}}})")));
     std::string evict = R"({"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"p"}})";
     auto refused = co_await c.admin->create(pods, {"default", "p"}, evict, eviction);
     CHECK((!refused && refused.error().code == 429));
-    CHECK((co_await c.admin->patch({"policy", "v1", "poddisruptionbudgets"}, {"default", "b"}, api::PatchType::merge, R"({"status":{"disruptionsAllowed":1,"observedGeneration":1,"currentHealthy":2,"desiredHealthy":1,"expectedPods":2}})", status)));
+    CHECK((co_await c.admin->patch(
+        {"policy", "v1", "poddisruptionbudgets"}, {"default", "b"}, api::PatchType::merge,
+        R"({"status":{"disruptionsAllowed":1,"observedGeneration":1,"currentHealthy":2,"desiredHealthy":1,"expectedPods":2}})", status)));
     auto allowed = co_await c.admin->create(pods, {"default", "p"}, evict, eviction);
     CHECK(allowed);
     auto read = co_await c.admin->get(pods, {"default", "p"});

@@ -25,7 +25,9 @@ TEST_CASE("a request that does not end in its time is told so") {
     REQUIRE(tcp);
     auto tls = co_await base::http::tls_connect(std::move(*tcp), client_tls(c, certificate(c, "root", {"system:masters"})), "127.0.0.1");
     REQUIRE(tls);
-    CHECK((co_await (*tls)->write("POST /api/v1/namespaces/default/configmaps?timeout=50ms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")));
+    CHECK(
+        (co_await (*tls)->write("POST /api/v1/namespaces/default/configmaps?timeout=50ms HTTP/1.1\r\nHost: x\r\nContent-Type: "
+                                "application/json\r\nContent-Length: 100\r\n\r\n{")));
     std::string answer;
     char some[4096];
     (*tls)->set_read_deadline(base::Clock::now() + 20s);
@@ -46,7 +48,8 @@ TEST_CASE("health tells its checks in Kubernetes' form") {
     Http http(c);
     CHECK((co_await http.get("/readyz")).body == "ok");
     auto r = co_await http.get("/readyz?verbose");
-    for (const char* line : {"[+]ping ok\n", "[+]log ok\n", "[+]datastore ok\n", "[+]informer-sync ok\n", "[+]poststarthook/rbac/bootstrap-roles ok\n", "[+]shutdown ok\n", "readyz check passed\n"})
+    for (const char* line : {"[+]ping ok\n", "[+]log ok\n", "[+]datastore ok\n", "[+]informer-sync ok\n",
+                             "[+]poststarthook/rbac/bootstrap-roles ok\n", "[+]shutdown ok\n", "readyz check passed\n"})
       CHECK(r.body.find(line) != std::string::npos);
     CHECK((co_await http.get("/livez?verbose")).body.find("shutdown") == std::string::npos);
     CHECK((co_await http.get("/healthz?verbose")).body.ends_with("healthz check passed\n"));
@@ -95,8 +98,10 @@ TEST_CASE("a server that stops finishes the requests it has, sends new ones else
     auto late = co_await dial(c, tls);
     CHECK((co_await watch->write("GET /api/v1/namespaces/default/configmaps?watch=true HTTP/1.1\r\nHost: x\r\n\r\n")));
     const std::string object = configmap("in-flight");
-    CHECK((co_await upload->write("POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: " +
-                                  std::to_string(object.size()) + "\r\n\r\n")));
+    CHECK(
+        (co_await upload->write("POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: x\r\nContent-Type: "
+                                "application/json\r\nExpect: 100-continue\r\nContent-Length: " +
+                                std::to_string(object.size()) + "\r\n\r\n")));
     char some[4096];
     auto go_on = co_await upload->read(some);
     REQUIRE(go_on);
@@ -144,10 +149,14 @@ TEST_CASE("metrics have the names dashboards ask for, and clients make up no ser
     };
     has(R"(apiserver_request_total{code="201",component="apiserver",dry_run="",group="",resource="configmaps",scope="namespace",subresource="",verb="POST",version="v1"} 1)");
     has(R"(apiserver_request_duration_seconds_bucket{component="apiserver",dry_run="",group="",resource="configmaps",scope="resource",subresource="",verb="GET",version="v1",le="+Inf"} 1)");
-    for (const char* name : {"apiserver_request_sli_duration_seconds_count", "apiserver_response_sizes_sum", "apiserver_current_inflight_requests{request_kind=\"mutating\"} 0",
-                             "apiserver_flowcontrol_dispatched_requests_total{flow_schema=\"exempt\",priority_level=\"exempt\"}", "apiserver_flowcontrol_nominal_limit_seats{priority_level=\"system\"}",
-                             "apiserver_storage_objects{resource=\"configmaps\"}", "apiserver_storage_size_bytes", "etcd_request_duration_seconds_count{operation=\"write\",type=\"\"} ", "process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds",
-                             "process_start_time_seconds 1", "kubernetes_build_info{", "authorization_attempts_total{result=\"allowed\"}"})
+    for (const char* name :
+         {"apiserver_request_sli_duration_seconds_count", "apiserver_response_sizes_sum",
+          "apiserver_current_inflight_requests{request_kind=\"mutating\"} 0",
+          "apiserver_flowcontrol_dispatched_requests_total{flow_schema=\"exempt\",priority_level=\"exempt\"}",
+          "apiserver_flowcontrol_nominal_limit_seats{priority_level=\"system\"}", "apiserver_storage_objects{resource=\"configmaps\"}",
+          "apiserver_storage_size_bytes", "etcd_request_duration_seconds_count{operation=\"write\",type=\"\"} ",
+          "process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds 1",
+          "kubernetes_build_info{", "authorization_attempts_total{result=\"allowed\"}"})
       has(name);
     CHECK(text.find("madeup") == std::string::npos);
     CHECK(text.find("BREW") == std::string::npos);
@@ -163,8 +172,8 @@ TEST_CASE("a flood of Events is refused by namespace") {
   with_cluster([](Cluster c) -> Task<> {
     const api::Resource events{"", "v1", "events"};
     auto event = [](std::string ns, int i) {
-      return R"({"apiVersion":"v1","kind":"Event","metadata":{"name":"e)" + std::to_string(i) + R"(","namespace":")" + ns + R"("},"involvedObject":{"kind":"Pod","namespace":")" + ns +
-             R"(","name":"p"},"type":"Normal","reason":"Test"})";
+      return R"({"apiVersion":"v1","kind":"Event","metadata":{"name":"e)" + std::to_string(i) + R"(","namespace":")" + ns +
+             R"("},"involvedObject":{"kind":"Pod","namespace":")" + ns + R"(","name":"p"},"type":"Normal","reason":"Test"})";
     };
     int made = 0;
     base::Error refused;
@@ -184,30 +193,36 @@ TEST_CASE("a flood of Events is refused by namespace") {
 
 TEST_CASE("encryption is shown and rotated over the API by those who may everything") {
   std::shared_ptr<datastore::Keyring> keyring;
-  with_cluster([](Cluster c) -> Task<> {
-    Http root(c, certificate(c, "root", {"system:masters"})), eve(c, certificate(c, "eve", {}));
-    const std::string path = "/v1-appliance/encryption";
-    CHECK((co_await eve.get(path)).status == 403);
-    CHECK((co_await c.admin->create(secrets, {"default", ""}, R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"stringData":{"a":"hush-hush"}})")));
-    value before = (co_await root.get(path)).json();
-    CHECK(base::get_bool(before, "enabled"));
-    CHECK(base::get_int(before, "plain") == 0);
-    std::string first = text(base::find_array(before, "keys")->at(0), "id");
-    value after = (co_await root.send("POST", path + "?action=rotate-key")).json();
-    REQUIRE(base::find_array(after, "keys")->size() == 1);
-    CHECK(text(base::find_array(after, "keys")->at(0), "id") != first);
-    CHECK(base::get_int(base::find_array(after, "keys")->at(0), "rows") >= 1);
-    CHECK((co_await root.send("POST", path + "?action=forget")).status == 400);
-    CHECK((co_await root.send("DELETE", path)).status == 405);
-    CHECK(text(parse(*(co_await c.admin->get(secrets, {"default", "s"}))), "data.a") == base::base64_encode("hush-hush"));
-    std::string files = *base::read_file(c.directory + "/state.db") + base::read_file(c.directory + "/state.db-wal").value_or("");
-    for (const std::string& plain : {std::string("hush-hush"), base::base64_encode("hush-hush")}) CHECK(files.find(plain) == std::string::npos);
-  }, true, {.server = [&](server::ApiServerOptions& o) { o.keyring = keyring; },
-            .store = [&](datastore::SqliteOptions& o) {
-              keyring = *datastore::Keyring::open(o.path + ".key");
-              o.keyring = keyring;
-              o.sealed_prefixes = {"/registry/core/secrets/"};
-            }});
+  with_cluster(
+      [](Cluster c) -> Task<> {
+        Http root(c, certificate(c, "root", {"system:masters"})), eve(c, certificate(c, "eve", {}));
+        const std::string path = "/v1-appliance/encryption";
+        CHECK((co_await eve.get(path)).status == 403);
+        CHECK((co_await c.admin->create(secrets, {"default", ""},
+                                        R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"stringData":{"a":"hush-hush"}})")));
+        value before = (co_await root.get(path)).json();
+        CHECK(base::get_bool(before, "enabled"));
+        CHECK(base::get_int(before, "plain") == 0);
+        std::string first = text(base::find_array(before, "keys")->at(0), "id");
+        value after = (co_await root.send("POST", path + "?action=rotate-key")).json();
+        REQUIRE(base::find_array(after, "keys")->size() == 1);
+        CHECK(text(base::find_array(after, "keys")->at(0), "id") != first);
+        CHECK(base::get_int(base::find_array(after, "keys")->at(0), "rows") >= 1);
+        CHECK((co_await root.send("POST", path + "?action=forget")).status == 400);
+        CHECK((co_await root.send("DELETE", path)).status == 405);
+        CHECK(text(parse(*(co_await c.admin->get(secrets, {"default", "s"}))), "data.a") == base::base64_encode("hush-hush"));
+        std::string files = *base::read_file(c.directory + "/state.db") + base::read_file(c.directory + "/state.db-wal").value_or("");
+        for (const std::string& plain : {std::string("hush-hush"), base::base64_encode("hush-hush")})
+          CHECK(files.find(plain) == std::string::npos);
+      },
+      true,
+      {.server = [&](server::ApiServerOptions& o) { o.keyring = keyring; },
+       .store =
+           [&](datastore::SqliteOptions& o) {
+             keyring = *datastore::Keyring::open(o.path + ".key");
+             o.keyring = keyring;
+             o.sealed_prefixes = {"/registry/core/secrets/"};
+           }});
 }
 
 TEST_CASE("a stopping server ends its watches in order and lets what runs finish") {

@@ -14,7 +14,8 @@ using server::metadata_of;
 
 namespace {
 
-const api::Resource clusterroles{"rbac.authorization.k8s.io", "v1", "clusterroles"}, clusterrolebindings{"rbac.authorization.k8s.io", "v1", "clusterrolebindings"};
+const api::Resource clusterroles{"rbac.authorization.k8s.io", "v1", "clusterroles"},
+    clusterrolebindings{"rbac.authorization.k8s.io", "v1", "clusterrolebindings"};
 
 object named(const std::string& kind, const std::string& name) {
   for (object& o : server::default_roles())
@@ -46,7 +47,9 @@ TEST_CASE("every default binding refers to a default role, and every name is the
     const std::string ns = text(v, "roleRef.kind") == "Role" ? text(v, "metadata.namespace") : "";
     CHECK(names.contains(text(v, "roleRef.kind") + "/" + ns + "/" + text(v, "roleRef.name")));
   }
-  for (const char* role : {"cluster-admin", "admin", "edit", "view", "system:kube-scheduler", "system:node-proxier", "system:monitoring", "system:controller:job-controller"}) CHECK(names.contains("ClusterRole//" + std::string(role)));
+  for (const char* role : {"cluster-admin", "admin", "edit", "view", "system:kube-scheduler", "system:node-proxier", "system:monitoring",
+                           "system:controller:job-controller"})
+    CHECK(names.contains("ClusterRole//" + std::string(role)));
 }
 
 TEST_CASE("the default roles are valid objects of the API") {
@@ -101,9 +104,14 @@ TEST_CASE("a default binding gets back its subjects, and its role") {
 TEST_CASE("view, edit and admin gather the rules of labelled roles") {
   with_cluster([](Cluster c) -> Task<> {
     auto allowed = [&](std::string role, std::string verb, std::string group, std::string resource) -> Task<bool> {
-      auto r = co_await c.admin->create({"authorization.k8s.io", "v1", "subjectaccessreviews"}, {},
-                                        base::to_text(object{{"apiVersion", "authorization.k8s.io/v1"}, {"kind", "SubjectAccessReview"},
-                                                             {"spec", object{{"user", role}, {"resourceAttributes", object{{"verb", verb}, {"group", group}, {"resource", resource}, {"namespace", "default"}}}}}}));
+      auto r = co_await c.admin->create(
+          {"authorization.k8s.io", "v1", "subjectaccessreviews"}, {},
+          base::to_text(
+              object{{"apiVersion", "authorization.k8s.io/v1"},
+                     {"kind", "SubjectAccessReview"},
+                     {"spec", object{{"user", role},
+                                     {"resourceAttributes",
+                                      object{{"verb", verb}, {"group", group}, {"resource", resource}, {"namespace", "default"}}}}}}));
       REQUIRE(r);
       co_return base::get_bool(parse(*r), "status.allowed");
     };
@@ -120,35 +128,47 @@ TEST_CASE("view, edit and admin gather the rules of labelled roles") {
     CHECK_FALSE((co_await allowed("edit", "create", "rbac.authorization.k8s.io", "roles")));
     CHECK_FALSE((co_await allowed("admin", "create", "", "resourcequotas")));
     CHECK_FALSE((co_await allowed("view", "get", "example.com", "widgets")));
-    CHECK((co_await c.admin->create(clusterroles, {}, R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"widgets","labels":{"rbac.authorization.k8s.io/aggregate-to-view":"true"}},"rules":[{"apiGroups":["example.com"],"resources":["widgets"],"verbs":["get"]}]})")));
+    CHECK((co_await c.admin->create(
+        clusterroles, {},
+        R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"widgets","labels":{"rbac.authorization.k8s.io/aggregate-to-view":"true"}},"rules":[{"apiGroups":["example.com"],"resources":["widgets"],"verbs":["get"]}]})")));
     CHECK((co_await holds([&]() { return allowed("view", "get", "example.com", "widgets"); })));
   });
 }
 
 TEST_CASE("a label that makes a role part of another is a grant too") {
   with_cluster([](Cluster c) -> Task<> {
-    CHECK((co_await c.admin->create(clusterroles, {}, R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"editor"},"rules":[{"apiGroups":["rbac.authorization.k8s.io"],"resources":["clusterroles"],"verbs":["get","list","patch","update","create"]}]})")));
-    CHECK((co_await c.admin->create(clusterrolebindings, {}, R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"editor"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"editor"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"bob"}]})")));
+    CHECK((co_await c.admin->create(
+        clusterroles, {},
+        R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"editor"},"rules":[{"apiGroups":["rbac.authorization.k8s.io"],"resources":["clusterroles"],"verbs":["get","list","patch","update","create"]}]})")));
+    CHECK((co_await c.admin->create(
+        clusterrolebindings, {},
+        R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"editor"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"editor"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"bob"}]})")));
     auto bob = c.api.client({"bob", "", {"system:authenticated"}, {}});
     CHECK((co_await holds([&]() -> Task<bool> { co_return (co_await bob->list(clusterroles, {}, {})).has_value(); })));
     const char* label = R"({"metadata":{"labels":{"rbac.authorization.k8s.io/aggregate-to-view":"true"}}})";
     auto refused = co_await bob->patch(clusterroles, {"", "system:kube-controller-manager"}, api::PatchType::merge, label);
     CHECK((!refused && refused.error().code == 403));
     CHECK((co_await bob->patch(clusterroles, {"", "editor"}, api::PatchType::merge, R"({"metadata":{"labels":{"a":"b"}}})")));
-    auto gathering = co_await bob->create(clusterroles, {}, R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"all"},"aggregationRule":{"clusterRoleSelectors":[{"matchLabels":{"a":"b"}}]},"rules":[]})");
+    auto gathering = co_await bob->create(
+        clusterroles, {},
+        R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"name":"all"},"aggregationRule":{"clusterRoleSelectors":[{"matchLabels":{"a":"b"}}]},"rules":[]})");
     CHECK((!gathering && gathering.error().code == 403));
   });
 }
 
 TEST_CASE("a binding to a role that does not exist is named in the answer") {
   with_cluster([](Cluster c) -> Task<> {
-    CHECK((co_await c.admin->create(clusterrolebindings, {}, R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"x"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"gone"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"bob"}]})")));
+    CHECK((co_await c.admin->create(
+        clusterrolebindings, {},
+        R"({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"x"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"gone"},"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"bob"}]})")));
     auto bob = c.api.client({"bob", "", {"system:authenticated"}, {}});
     CHECK((co_await holds([&]() -> Task<bool> {
       auto r = co_await bob->list(pods, "default", {});
       co_return !r && r.error().message.ends_with(": RBAC: clusterrole.rbac.authorization.k8s.io \"gone\" not found");
     })));
-    auto rules = co_await bob->create({"authorization.k8s.io", "v1", "selfsubjectrulesreviews"}, {}, R"({"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectRulesReview","spec":{"namespace":"default"}})");
+    auto rules =
+        co_await bob->create({"authorization.k8s.io", "v1", "selfsubjectrulesreviews"}, {},
+                             R"({"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectRulesReview","spec":{"namespace":"default"}})");
     REQUIRE(rules);
     CHECK(base::get_bool(parse(*rules), "status.incomplete"));
     CHECK(text(parse(*rules), "status.evaluationError").find("gone") != std::string::npos);
@@ -159,7 +179,8 @@ TEST_CASE("access reviews check their own fields") {
   with_cluster([](Cluster c) -> Task<> {
     auto ask = [&](std::string kind, std::string spec, std::string ns = "") -> Task<base::Result<value>> {
       std::string plural = kind == "SubjectAccessReview" ? "subjectaccessreviews" : "localsubjectaccessreviews";
-      auto r = co_await c.admin->create({"authorization.k8s.io", "v1", plural}, {ns, ""}, R"({"apiVersion":"authorization.k8s.io/v1","kind":")" + kind + R"(","spec":)" + spec + "}");
+      auto r = co_await c.admin->create({"authorization.k8s.io", "v1", plural}, {ns, ""},
+                                        R"({"apiVersion":"authorization.k8s.io/v1","kind":")" + kind + R"(","spec":)" + spec + "}");
       if (!r) co_return std::unexpected(r.error());
       co_return parse(*r);
     };
@@ -180,9 +201,13 @@ TEST_CASE("access reviews check their own fields") {
     CHECK(text(*broken, "status.evaluationError") == "spec.resourceAttributes.labelSelector ignored due to parse error");
     // A node may list the one Secret its pod uses.
     co_await default_account(c);
-    CHECK((co_await c.admin->create(pods, {"default", ""}, pod("p", R"(,"nodeName":"n1","volumes":[{"name":"v","secret":{"secretName":"used"}}])"))));
+    CHECK((co_await c.admin->create(pods, {"default", ""},
+                                    pod("p", R"(,"nodeName":"n1","volumes":[{"name":"v","secret":{"secretName":"used"}}])"))));
     auto node = [&](std::string selector) -> Task<bool> {
-      auto r = co_await ask("SubjectAccessReview", R"({"user":"system:node:n1","groups":["system:nodes"],"resourceAttributes":{"verb":"list","resource":"secrets","namespace":"default")" + selector + "}}");
+      auto r = co_await ask(
+          "SubjectAccessReview",
+          R"({"user":"system:node:n1","groups":["system:nodes"],"resourceAttributes":{"verb":"list","resource":"secrets","namespace":"default")" +
+              selector + "}}");
       REQUIRE(r);
       co_return base::get_bool(*r, "status.allowed");
     };

@@ -33,7 +33,9 @@ TEST_CASE("addresses and node ports are handed out once and come back") {
     CHECK((!same_ip && same_ip.error().code == 422));
     auto outside = co_await c.admin->create(services, {"default", ""}, service("b", R"(,"clusterIP":"10.99.0.1")"));
     CHECK((!outside && outside.error().code == 422));
-    std::string taken = R"({"apiVersion":"v1","kind":"Service","metadata":{"name":"b"},"spec":{"type":"NodePort","ports":[{"port":80,"nodePort":)" + std::to_string(port) + "}]}}";
+    std::string taken =
+        R"({"apiVersion":"v1","kind":"Service","metadata":{"name":"b"},"spec":{"type":"NodePort","ports":[{"port":80,"nodePort":)" +
+        std::to_string(port) + "}]}}";
     auto same_port = co_await c.admin->create(services, {"default", ""}, taken);
     CHECK((!same_port && same_port.error().code == 422));
     CHECK((co_await c.admin->get({"networking.k8s.io", "v1", "ipaddresses"}, {"", ip})));
@@ -52,7 +54,8 @@ TEST_CASE("an update keeps what the server chose, and a type that needs less giv
     REQUIRE(put);
     value v = parse(*put);
     CHECK(text(v, "spec.clusterIP") == ip);
-    CHECK(base::get_int((*base::find_array(v, "spec.ports"))[0], "nodePort") == base::get_int((*base::find_array(parse(*made), "spec.ports"))[0], "nodePort"));
+    CHECK(base::get_int((*base::find_array(v, "spec.ports"))[0], "nodePort") ==
+          base::get_int((*base::find_array(parse(*made), "spec.ports"))[0], "nodePort"));
     put = co_await c.admin->update(services, {"default", "a"}, service("a", R"(,"type":"ClusterIP")"));
     REQUIRE(put);
     CHECK(base::get_int((*base::find_array(parse(*put), "spec.ports"))[0], "nodePort") == 0);
@@ -67,7 +70,8 @@ TEST_CASE("an update keeps what the server chose, and a type that needs less giv
 
 TEST_CASE("every node gets a network of its own and gives it back") {
   with_cluster([](Cluster c) -> Task<> {
-    auto a = co_await c.admin->create(nodes, {}, R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"a"},"status":{"nodeInfo":{"kubeletVersion":"v1"}}})");
+    auto a = co_await c.admin->create(
+        nodes, {}, R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"a"},"status":{"nodeInfo":{"kubeletVersion":"v1"}}})");
     auto b = co_await c.admin->create(nodes, {}, R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"b"}})");
     REQUIRE((a && b));
     CHECK(text(parse(*a), "spec.podCIDR") == "10.42.0.0/24");

@@ -13,7 +13,9 @@ namespace {
 Task<base::Result<value>> request(Cluster c, std::string spec, std::shared_ptr<api::Client> who = nullptr) {
   api::WriteOptions token;
   token.subresource = "token";
-  auto r = co_await (who ? who : c.admin)->create(serviceaccounts, {"default", "default"}, R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":)" + spec + "}", token);
+  auto r = co_await (who ? who : c.admin)
+               ->create(serviceaccounts, {"default", "default"},
+                        R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":)" + spec + "}", token);
   if (!r) co_return std::unexpected(r.error());
   co_return parse(*r);
 }
@@ -21,14 +23,18 @@ Task<base::Result<value>> request(Cluster c, std::string spec, std::shared_ptr<a
 value claims_of(const value& issued) { return server::parse_jwt(text(issued, "status.token"))->claims; }
 
 Task<value> review(Cluster c, std::string token, std::string audiences = "[]") {
-  auto r = co_await c.admin->create({"authentication.k8s.io", "v1", "tokenreviews"}, {}, R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{"token":")" + token + R"(","audiences":)" + audiences + "}}");
+  auto r = co_await c.admin->create({"authentication.k8s.io", "v1", "tokenreviews"}, {},
+                                    R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{"token":")" + token +
+                                        R"(","audiences":)" + audiences + "}}");
   REQUIRE(r);
   co_return parse(*r);
 }
 
-std::string bootstrap_secret(const std::string& id, const std::string& more = "", const std::string& type = "bootstrap.kubernetes.io/token") {
-  return R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"bootstrap-token-)" + id + R"("},"type":")" + type + R"(","stringData":{"token-id":")" + id +
-         R"(","token-secret":"0123456789abcdef","usage-bootstrap-authentication":"true")" + more + "}}";
+std::string bootstrap_secret(const std::string& id, const std::string& more = "",
+                             const std::string& type = "bootstrap.kubernetes.io/token") {
+  return R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"bootstrap-token-)" + id + R"("},"type":")" + type +
+         R"(","stringData":{"token-id":")" + id + R"(","token-secret":"0123456789abcdef","usage-bootstrap-authentication":"true")" + more +
+         "}}";
 }
 
 }  // namespace
@@ -64,9 +70,13 @@ TEST_CASE("a pod's token names the pod and its node, and lives on after it shoul
 TEST_CASE("a token request says what is wrong with it") {
   with_cluster([](Cluster c) -> Task<> {
     co_await default_account(c);
-    CHECK((co_await c.admin->create(serviceaccounts, {"default", "other"}, R"({"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"other"}})")));
+    CHECK((co_await c.admin->create(serviceaccounts, {"default", "other"},
+                                    R"({"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"other"}})")));
     CHECK((co_await c.admin->create(pods, {"default", ""}, pod("p", R"(,"nodeName":"n1","serviceAccountName":"other")"))));
-    CHECK((co_await c.admin->create(pods, {"default", ""}, pod("q", R"(,"nodeName":"n1","volumes":[{"name":"v","projected":{"sources":[{"serviceAccountToken":{"audience":"vault","path":"t"}}]}}])"))));
+    CHECK((co_await c.admin->create(
+        pods, {"default", ""},
+        pod("q",
+            R"(,"nodeName":"n1","volumes":[{"name":"v","projected":{"sources":[{"serviceAccountToken":{"audience":"vault","path":"t"}}]}}])"))));
     auto code = [&](std::string spec) -> Task<int> {
       auto r = co_await request(c, spec);
       co_return r ? 201 : r.error().code;
@@ -80,7 +90,8 @@ TEST_CASE("a token request says what is wrong with it") {
     CHECK((co_await code(R"({"boundObjectRef":{"kind":"Pod","apiVersion":"v1","name":"q","uid":"x"}})")) == 409);
     auto n1 = c.api.client(server::UserInfo::node("n1"));
     auto by_node = [&](std::string audiences) -> Task<int> {
-      auto r = co_await request(c, R"({"audiences":)" + audiences + R"(,"boundObjectRef":{"kind":"Pod","apiVersion":"v1","name":"q"}})", n1);
+      auto r =
+          co_await request(c, R"({"audiences":)" + audiences + R"(,"boundObjectRef":{"kind":"Pod","apiVersion":"v1","name":"q"}})", n1);
       co_return r ? 201 : r.error().code;
     };
     CHECK((co_await by_node("[]")) == 201);
@@ -93,13 +104,16 @@ TEST_CASE("a token request says what is wrong with it") {
 TEST_CASE("a token ends with the Secret or Node it is bound to, and a new object of the name is another one") {
   with_cluster([](Cluster c) -> Task<> {
     co_await default_account(c);
-    const std::string secret = R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"}})", node = R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"n"}})";
+    const std::string secret = R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"}})",
+                      node = R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"n"}})";
     CHECK((co_await c.admin->create(secrets, {"default", ""}, secret)));
     CHECK((co_await c.admin->create(nodes, {}, node)));
     auto by_secret = co_await request(c, R"({"boundObjectRef":{"kind":"Secret","apiVersion":"v1","name":"s"}})");
     auto by_node = co_await request(c, R"({"boundObjectRef":{"kind":"Node","apiVersion":"v1","name":"n"}})");
     REQUIRE((by_secret && by_node));
-    auto holds = [&](const value& issued) -> Task<bool> { co_return base::get_bool(co_await review(c, text(issued, "status.token")), "status.authenticated"); };
+    auto holds = [&](const value& issued) -> Task<bool> {
+      co_return base::get_bool(co_await review(c, text(issued, "status.token")), "status.authenticated");
+    };
     CHECK((co_await holds(*by_secret)));
     CHECK((co_await holds(*by_node)));
     CHECK((co_await c.admin->remove(secrets, {"default", "s"})));
@@ -122,7 +136,8 @@ TEST_CASE("a reviewed token is valid for the audiences asked for, or for none") 
     value bad = co_await review(c, token);
     CHECK_FALSE(base::get_bool(bad, "status.authenticated"));
     CHECK(text(bad, "status.error") != "");
-    auto empty = co_await c.admin->create({"authentication.k8s.io", "v1", "tokenreviews"}, {}, R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{}})");
+    auto empty = co_await c.admin->create({"authentication.k8s.io", "v1", "tokenreviews"}, {},
+                                          R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{}})");
     CHECK((!empty && empty.error().code == 400));
   });
 }
@@ -130,12 +145,17 @@ TEST_CASE("a reviewed token is valid for the audiences asked for, or for none") 
 TEST_CASE("a token kept in a Secret is valid while the Secret holds it") {
   with_cluster([](Cluster c) -> Task<> {
     co_await default_account(c);
-    auto unnamed = co_await c.admin->create(secrets, {"default", ""}, R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"type":"kubernetes.io/service-account-token"})");
+    auto unnamed = co_await c.admin->create(
+        secrets, {"default", ""},
+        R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"type":"kubernetes.io/service-account-token"})");
     CHECK((!unnamed && unnamed.error().code == 422));
     const std::string uid = text(parse(*(co_await c.admin->get(serviceaccounts, {"default", "default"}))), "metadata.uid");
     const std::string token = *c.api.secret_token("default", "default", uid, "s");
     CHECK_FALSE(base::get_bool(co_await review(c, token), "status.authenticated"));
-    CHECK((co_await c.admin->create(secrets, {"default", ""}, R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"s","annotations":{"kubernetes.io/service-account.name":"default"}},"type":"kubernetes.io/service-account-token","stringData":{"token":")" + token + "\"}}")));
+    CHECK((co_await c.admin->create(
+        secrets, {"default", ""},
+        R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"s","annotations":{"kubernetes.io/service-account.name":"default"}},"type":"kubernetes.io/service-account-token","stringData":{"token":")" +
+            token + "\"}}")));
     value seen = co_await review(c, token);
     CHECK(base::get_bool(seen, "status.authenticated"));
     CHECK(text(seen, "status.user.username") == "system:serviceaccount:default:default");
@@ -148,16 +168,21 @@ TEST_CASE("a token kept in a Secret is valid while the Secret holds it") {
 TEST_CASE("bootstrap tokens authenticate with their groups until they expire") {
   with_cluster([](Cluster c) -> Task<> {
     auto who = [&](std::string id) { return review(c, id + ".0123456789abcdef"); };
-    CHECK((co_await c.admin->create(secrets, {"kube-system", ""}, bootstrap_secret("aaaaaa", R"(,"auth-extra-groups":"system:bootstrappers:kubeadm:default-node-token,system:bootstrappers:x")"))));
+    CHECK((co_await c.admin->create(
+        secrets, {"kube-system", ""},
+        bootstrap_secret("aaaaaa", R"(,"auth-extra-groups":"system:bootstrappers:kubeadm:default-node-token,system:bootstrappers:x")"))));
     value good = co_await who("aaaaaa");
     CHECK(text(good, "status.user.username") == "system:bootstrap:aaaaaa");
-    CHECK(*base::find_array(good, "status.user.groups") ==
-          base::json::array{"system:bootstrappers", "system:bootstrappers:kubeadm:default-node-token", "system:bootstrappers:x", "system:authenticated"});
+    CHECK(*base::find_array(good, "status.user.groups") == base::json::array{"system:bootstrappers",
+                                                                             "system:bootstrappers:kubeadm:default-node-token",
+                                                                             "system:bootstrappers:x", "system:authenticated"});
     CHECK((co_await c.admin->create(secrets, {"kube-system", ""}, bootstrap_secret("bbbbbb", R"(,"expiration":"2020-01-01T00:00:00Z")"))));
-    CHECK((co_await c.admin->create(secrets, {"kube-system", ""}, bootstrap_secret("cccccc", R"(,"usage-bootstrap-authentication":"false")"))));
+    CHECK((co_await c.admin->create(secrets, {"kube-system", ""},
+                                    bootstrap_secret("cccccc", R"(,"usage-bootstrap-authentication":"false")"))));
     CHECK((co_await c.admin->create(secrets, {"kube-system", ""}, bootstrap_secret("dddddd", R"(,"auth-extra-groups":"system:masters")"))));
     CHECK((co_await c.admin->create(secrets, {"kube-system", ""}, bootstrap_secret("eeeeee", "", "Opaque"))));
-    for (const char* id : {"bbbbbb", "cccccc", "dddddd", "eeeeee", "ffffff"}) CHECK_FALSE(base::get_bool(co_await who(id), "status.authenticated"));
+    for (const char* id : {"bbbbbb", "cccccc", "dddddd", "eeeeee", "ffffff"})
+      CHECK_FALSE(base::get_bool(co_await who(id), "status.authenticated"));
     CHECK_FALSE(base::get_bool(co_await review(c, "aaaaaa.0123456789abcdee"), "status.authenticated"));
   });
 }
@@ -170,11 +195,15 @@ TEST_CASE("a join token of limited life joins agents until it expires, and nothi
     auto kept = server::limited_token_secret(token, base::WallClock::now() + std::chrono::hours(1), "test");
     CHECK(base::to_text(kept).find(base::base64_encode(token.substr(7))) == std::string::npos);
     CHECK((co_await c.admin->create(secrets, {"kube-system", ""}, base::to_text(kept))));
-    CHECK((co_await c.admin->create(secrets, {"kube-system", ""}, base::to_text(server::limited_token_secret(old, base::WallClock::now() - std::chrono::seconds(1), "")))));
+    CHECK(
+        (co_await c.admin->create(secrets, {"kube-system", ""},
+                                  base::to_text(server::limited_token_secret(old, base::WallClock::now() - std::chrono::seconds(1), "")))));
     CHECK((co_await c.admin->create(secrets, {"kube-system", ""}, bootstrap_secret("aaaaaa"))));
     auto csr = *server::pki::make_request(*server::pki::make_key(), {"x", {}});
     auto join = [&](std::string with) -> Task<int> {
-      auto r = co_await http.send("POST", "/v1-appliance/join", base::to_text(object{{"nodeName", "n7"}, {"nodeSecret", std::string(64, 'a')}, {"csr", csr}}), {{"Authorization", "Bearer " + with}});
+      auto r = co_await http.send("POST", "/v1-appliance/join",
+                                  base::to_text(object{{"nodeName", "n7"}, {"nodeSecret", std::string(64, 'a')}, {"csr", csr}}),
+                                  {{"Authorization", "Bearer " + with}});
       co_return r.status;
     };
     CHECK((co_await join(token)) == 200);
@@ -197,7 +226,9 @@ TEST_CASE("tokens of a key that was rotated away count while its public half is 
     auto kept = server::pki::rotate_service_account_key(tls);
     REQUIRE(kept);
     auto key_of = [](const value& issued) { return server::parse_jwt(text(issued, "status.token"))->key_id; };
-    auto holds = [&](value issued) -> Task<bool> { co_return base::get_bool(co_await review(c, text(issued, "status.token")), "status.authenticated"); };
+    auto holds = [&](value issued) -> Task<bool> {
+      co_return base::get_bool(co_await review(c, text(issued, "status.token")), "status.authenticated");
+    };
     value after = *before;
     for (int i = 0; i < 500 && key_of(after) == key_of(*before); ++i) {
       co_await base::sleep_for(std::chrono::milliseconds(10));

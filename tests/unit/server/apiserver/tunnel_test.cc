@@ -133,14 +133,18 @@ TEST_CASE("links of a proxied page stay behind the proxy") {
   CHECK(url("http://10.42.0.5:80/a") == "/p/proxy/a");
   CHECK(url("//10.42.0.5:80/a") == "/p/proxy/a");
   CHECK(url("https://api:6443/a") == "https://api:6443/p/proxy/a");
-  for (const char* same : {"", "a/b", "#top", "?q=1", "http://elsewhere/a", "//elsewhere/a", "mailto:a@b", "http://10.42.0.5:80", "a?u=http://x/"}) CHECK(url(same) == same);
+  for (const char* same :
+       {"", "a/b", "#top", "?q=1", "http://elsewhere/a", "//elsewhere/a", "mailto:a@b", "http://10.42.0.5:80", "a?u=http://x/"})
+    CHECK(url(same) == same);
   auto page = [&](const char* html) { return server::rewrite_links(html, at); };
   CHECK(page("<a href=\"/rewriteme\">test</a>") == "<a href=\"/p/proxy/rewriteme\">test</a>");
   CHECK(page("<IMG alt='/x' SRC = '/i.png'/><p>/a</p>") == "<IMG alt='/x' SRC = '/p/proxy/i.png'/><p>/a</p>");
   CHECK(page("<form action=/go method=post>") == "<form action=/p/proxy/go method=post>");
   CHECK(page("<p data=\"/x\"><!-- <a href=\"/x\"> -->") == "<p data=\"/x\"><!-- <a href=\"/x\"> -->");
-  CHECK(page("<script src='/s'>'<a href=\"/x\">'</SCRIPT><a href='/y'>") == "<script src='/p/proxy/s'>'<a href=\"/x\">'</SCRIPT><a href='/p/proxy/y'>");
-  for (const char* odd : {"", "<", "<a", "<a href", "<a href=", "<a href=\"", "<a = / b>", "< a href='/x'>", "<!--", "<script>", "1 < 2", "</a href='/x'>"})
+  CHECK(page("<script src='/s'>'<a href=\"/x\">'</SCRIPT><a href='/y'>") ==
+        "<script src='/p/proxy/s'>'<a href=\"/x\">'</SCRIPT><a href='/p/proxy/y'>");
+  for (const char* odd :
+       {"", "<", "<a", "<a href", "<a href=", "<a href=\"", "<a = / b>", "< a href='/x'>", "<!--", "<script>", "1 < 2", "</a href='/x'>"})
     CHECK(page(odd) == odd);
 }
 
@@ -184,7 +188,8 @@ TEST_CASE("an agent in this process is reached without a tunnel") {
     }
 
     // A page of the pod; the scheme goes on to the node.
-    CHECK((co_await c.admin->patch(pods, {"default", "p"}, api::PatchType::merge, R"({"status":{"podIP":"10.42.0.9"}})", {.subresource = "status"})));
+    CHECK((co_await c.admin->patch(pods, {"default", "p"}, api::PatchType::merge, R"({"status":{"podIP":"10.42.0.9"}})",
+                                   {.subresource = "status"})));
     const std::string at = "/api/v1/namespaces/default/pods/https:p:443/proxy";
     auto page = co_await root.get(at + "/x?y=1");
     CHECK(page.body == "<a href=\"" + at + "/next\">next</a>");

@@ -61,12 +61,15 @@ TEST_CASE("a watch of one node's pods, or of one name, is told of those alone, m
     both.field_selector = "spec.nodeName=n1,metadata.name!=there";
     CHECK((co_await c.admin->create(pods, {"default", ""}, pod("there", R"(,"nodeName":"n1")"))));
     CHECK((co_await c.admin->create(pods, {"default", ""}, pod("later", R"(,"nodeName":"n2")"))));
-    auto everywhere = co_await c.admin->watch(pods, "", mine), one = co_await c.admin->watch(pods, "default", named), other = co_await c.admin->watch(pods, "default", both);
+    auto everywhere = co_await c.admin->watch(pods, "", mine), one = co_await c.admin->watch(pods, "default", named),
+         other = co_await c.admin->watch(pods, "default", both);
     REQUIRE((everywhere && one && other));
     CHECK((co_await c.admin->create(pods, {"default", ""}, pod("late"))));
     api::WriteOptions binding;
     binding.subresource = "binding";
-    CHECK((co_await c.admin->create(pods, {"default", "late"}, R"({"apiVersion":"v1","kind":"Binding","metadata":{"name":"late"},"target":{"kind":"Node","name":"n1"}})", binding)));
+    CHECK((co_await c.admin->create(
+        pods, {"default", "late"},
+        R"({"apiVersion":"v1","kind":"Binding","metadata":{"name":"late"},"target":{"kind":"Node","name":"n1"}})", binding)));
     CHECK((co_await c.admin->patch(pods, {"default", "later"}, api::PatchType::merge, R"({"metadata":{"labels":{"a":"b"}}})")));
     api::DeleteOptions now;
     now.grace_period_seconds = 0;
@@ -75,7 +78,9 @@ TEST_CASE("a watch of one node's pods, or of one name, is told of those alone, m
     auto check = [](api::Watch& watch, std::vector<std::string> wanted) -> Task<> {
       for (const std::string& want : wanted) {
         auto e = co_await next(watch);
-        const char* type = e.type == api::WatchEvent::Type::added ? "added" : e.type == api::WatchEvent::Type::modified ? "modified" : "deleted";
+        const char* type = e.type == api::WatchEvent::Type::added      ? "added"
+                           : e.type == api::WatchEvent::Type::modified ? "modified"
+                                                                       : "deleted";
         CHECK(type + (" " + text(parse(e.object), "metadata.name")) == want);
       }
     };

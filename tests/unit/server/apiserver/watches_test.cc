@@ -16,7 +16,8 @@ const std::string maps = "/api/v1/namespaces/default/configmaps";
 
 std::vector<value> lines(const std::string& body) {
   std::vector<value> out;
-  for (size_t at = 0, end; (end = body.find('\n', at)) != std::string::npos; at = end + 1) out.push_back(*base::parse_json(std::string_view(body).substr(at, end - at)));
+  for (size_t at = 0, end; (end = body.find('\n', at)) != std::string::npos; at = end + 1)
+    out.push_back(*base::parse_json(std::string_view(body).substr(at, end - at)));
   return out;
 }
 
@@ -86,7 +87,8 @@ TEST_CASE("a bookmark has the kind and a version, and everything up to it has be
     tasks.spawn("writer", [](Cluster cl) -> Task<> {
       for (int i = 0; i < 10; ++i) (void)co_await make(cl, "w" + std::to_string(i));
     }(c));
-    auto r = co_await http.get(maps + "?watch=1&timeoutSeconds=1&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
+    auto r = co_await http.get(
+        maps + "?watch=1&timeoutSeconds=1&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
     co_await tasks.stop();
     auto events = lines(r.body);
     REQUIRE(events.size() >= 13);
@@ -178,7 +180,8 @@ TEST_CASE("a deletion is told with the last state and its own version, in every 
     std::string made = co_await make(c, "a", "last");
     CHECK((co_await c.admin->remove(configmaps, {"default", "a"})));
     std::string at = std::to_string(c.store.revision());
-    for (const char* accept : {"application/json", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1", "application/json;as=Table;g=meta.k8s.io;v=v1"}) {
+    for (const char* accept : {"application/json", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+                               "application/json;as=Table;g=meta.k8s.io;v=v1"}) {
       INFO(accept);
       auto r = co_await http.get(maps + "?watch=1&timeoutSeconds=1&resourceVersion=" + made, {{"Accept", accept}});
       auto events = lines(r.body);
@@ -231,7 +234,8 @@ TEST_CASE("whatever is written, list plus watch is the list later") {
       std::string selector, from, body;
     };
     auto watched = std::make_shared<std::deque<Watched>>();
-    for (const char* selector : {"", "&labelSelector=x%3D1", "&labelSelector=x!%3D1", "&fieldSelector=metadata.name%3Dm3", "&fieldSelector=metadata.name!%3Dm3&labelSelector=x+in+(0,2)"})
+    for (const char* selector : {"", "&labelSelector=x%3D1", "&labelSelector=x!%3D1", "&fieldSelector=metadata.name%3Dm3",
+                                 "&fieldSelector=metadata.name!%3Dm3&labelSelector=x+in+(0,2)"})
       for (int i = 0; i < 3; ++i) {
         watched->push_back({selector, versions[random(static_cast<uint32_t>(versions.size()))], {}});
         tasks.spawn("watch", [](Http& h, Watched& w) -> Task<> {
@@ -284,7 +288,8 @@ TEST_CASE("one object is read, not watched, but for the old form of the path") {
     (void)co_await make(c, "b");
     auto r = co_await http.get(maps + "/a?watch=true&timeoutSeconds=1");
     CHECK(text(r.json(), "metadata.name") == "a");
-    for (const char* old : {"/api/v1/watch/namespaces/default/configmaps/a?timeoutSeconds=1", "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1&fieldSelector=metadata.name%3Da"}) {
+    for (const char* old : {"/api/v1/watch/namespaces/default/configmaps/a?timeoutSeconds=1",
+                            "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1&fieldSelector=metadata.name%3Da"}) {
       INFO(old);
       auto events = lines((co_await http.get(old)).body);
       REQUIRE(events.size() == 1);

@@ -12,7 +12,8 @@ const std::string maps = "/api/v1/namespaces/default/configmaps", deploys = "/ap
 
 std::string deployment(const std::string& name, const std::string& spec = "", const std::string& top = "") {
   return R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":")" + name + R"("},"spec":{)" + spec +
-         R"("selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"x"}]}}})" + top + "}";
+         R"("selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"x"}]}}})" +
+         top + "}";
 }
 
 std::vector<std::string> warnings(const Answer& r) {
@@ -65,15 +66,19 @@ TEST_CASE("a generated name that is taken is tried eight times") {
     CHECK(*calls == 9);
     CHECK(second.error().code == 409);
     CHECK(second.error().reason == "AlreadyExists");
-    CHECK(second.error().message == "configmaps \"cm-ccccc\" already exists, the server was not able to generate a unique name for the object");
+    CHECK(second.error().message ==
+          "configmaps \"cm-ccccc\" already exists, the server was not able to generate a unique name for the object");
     // The tenth suffix is another one.
     auto third = co_await c.admin->create(configmaps, {"default", ""}, body);
     REQUIRE(third);
     CHECK(text(parse(*third), "metadata.name") == "cm-bbbbb");
-    auto lengthy = co_await c.admin->create(configmaps, {"default", ""}, R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"generateName":")" + std::string(70, 'x') + "\"}}");
+    auto lengthy =
+        co_await c.admin->create(configmaps, {"default", ""},
+                                 R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"generateName":")" + std::string(70, 'x') + "\"}}");
     REQUIRE(lengthy);
     CHECK(text(parse(*lengthy), "metadata.name").size() == 63);
-    auto wrong = co_await c.admin->create(configmaps, {"default", ""}, R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"generateName":"Wrong_"}})");
+    auto wrong = co_await c.admin->create(configmaps, {"default", ""},
+                                          R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"generateName":"Wrong_"}})");
     REQUIRE(!wrong);
     CHECK(wrong.error().code == 422);
     CHECK(wrong.error().causes.at(0).field == "metadata.generateName");
@@ -95,8 +100,10 @@ TEST_CASE("what the server decides cannot be said otherwise") {
       const char* says;
     };
     const Case cases[] = {
-        {R"(,"creationTimestamp":"2001-01-01T00:00:00Z")", 422, "metadata.creationTimestamp: Invalid value: \"2001-01-01T00:00:00Z\": field is immutable"},
-        {R"(,"deletionTimestamp":"2001-01-01T00:00:00Z")", 422, "metadata.deletionTimestamp: Invalid value: \"2001-01-01T00:00:00Z\": field is immutable"},
+        {R"(,"creationTimestamp":"2001-01-01T00:00:00Z")", 422,
+         "metadata.creationTimestamp: Invalid value: \"2001-01-01T00:00:00Z\": field is immutable"},
+        {R"(,"deletionTimestamp":"2001-01-01T00:00:00Z")", 422,
+         "metadata.deletionTimestamp: Invalid value: \"2001-01-01T00:00:00Z\": field is immutable"},
         {R"(,"uid":"other")", 409, "Precondition failed: UID in precondition: other"},
         {R"(,"resourceVersion":"1")", 409, "the object has been modified; please apply your changes to the latest version and try again"},
         {R"(,"resourceVersion":"x")", 409, "the object has been modified"},
@@ -120,7 +127,8 @@ TEST_CASE("what the server decides cannot be said otherwise") {
     r = co_await http.send("POST", maps, R"({"apiVersion":"apps/v1","kind":"ConfigMap","metadata":{"name":"x"}})");
     CHECK(r.status == 400);
     CHECK(text(r.json(), "message") == "the API version in the data (apps/v1) does not match the expected API version (v1)");
-    r = co_await http.send("POST", "/api/v1/namespaces", R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"x","namespace":"y"}})");
+    r = co_await http.send("POST", "/api/v1/namespaces",
+                           R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"x","namespace":"y"}})");
     CHECK(r.status == 201);
     CHECK(!base::find(r.json(), "metadata.namespace"));
     auto now = (co_await http.get(maps + "/a")).json();
@@ -150,31 +158,38 @@ TEST_CASE("unknown and repeated fields are refused, warned of or dropped") {
     r = co_await http.send("POST", deploys + "?fieldValidation=Loose", body);
     CHECK(r.status == 422);
     CHECK(text(r.json(), "message") ==
-          "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Loose\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"");
+          "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Loose\": supported values: \"\", \"Ignore\", "
+          "\"Strict\", \"Warn\"");
 
     const std::string yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: y1\ndata:\n  a: '1'\n  a: '2'\nfoo: 1\n";
     r = co_await http.send("POST", maps + "?fieldValidation=Strict", yaml, {{"Content-Type", "application/yaml"}});
     CHECK(r.status == 400);
-    CHECK(text(r.json(), "message") == "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: yaml: unmarshal errors:\n  line 7: key \"a\" already "
-                                       "set in map, unknown field \"foo\"");
+    CHECK(text(r.json(), "message") ==
+          "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: yaml: unmarshal errors:\n  line 7: key "
+          "\"a\" already "
+          "set in map, unknown field \"foo\"");
     r = co_await http.send("POST", maps, yaml, {{"Content-Type", "application/yaml"}});
     CHECK(r.status == 201);
     CHECK(warnings(r).size() == 2);
 
     CHECK((co_await http.send("POST", deploys, deployment("d"))).status == 201);
-    r = co_await http.send("PATCH", deploys + "/d?fieldValidation=Strict", R"({"spec":{"foo":1,"paused":true,"paused":false}})", {{"Content-Type", "application/merge-patch+json"}});
+    r = co_await http.send("PATCH", deploys + "/d?fieldValidation=Strict", R"({"spec":{"foo":1,"paused":true,"paused":false}})",
+                           {{"Content-Type", "application/merge-patch+json"}});
     CHECK(r.status == 422);
     message = text(r.json(), "message");
     CHECK(message.find("patch: Invalid value: ") != std::string::npos);
     CHECK(message.find("strict decoding error: ") != std::string::npos);
     for (const std::string& part : {said, foo}) CHECK(message.find(part) != std::string::npos);
-    r = co_await http.send("PATCH", deploys + "/d", R"([{"op":"add","path":"/spec/foo","value":1}])", {{"Content-Type", "application/json-patch+json"}});
+    r = co_await http.send("PATCH", deploys + "/d", R"([{"op":"add","path":"/spec/foo","value":1}])",
+                           {{"Content-Type", "application/json-patch+json"}});
     CHECK(r.status == 200);
     CHECK(warnings(r) == std::vector<std::string>{R"(299 - "unknown field \"spec.foo\"")"});
-    r = co_await http.send("PATCH", deploys + "/d", R"({"spec":{"replicas":"many"}})", {{"Content-Type", "application/strategic-merge-patch+json"}});
+    r = co_await http.send("PATCH", deploys + "/d", R"({"spec":{"replicas":"many"}})",
+                           {{"Content-Type", "application/strategic-merge-patch+json"}});
     CHECK(r.status == 422);
     CHECK(text(r.json(), "message").find("patch: Invalid value: \"map[spec:map[replicas:many]]\": ") != std::string::npos);
-    CHECK(text(r.json(), "message").find("json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32") != std::string::npos);
+    CHECK(text(r.json(), "message").find("json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32") !=
+          std::string::npos);
   }, true);
 }
 
@@ -202,9 +217,11 @@ TEST_CASE("a dry run of anything answers as if and changes nothing") {
         {"PATCH", maps + "/new?dryRun=All&fieldManager=m", configmap("new", "4"), "application/apply-patch+yaml", 201},
         {"PATCH", deploys + "/d/scale?dryRun=All", R"({"spec":{"replicas":5}})", "application/merge-patch+json", 200},
         {"PATCH", deploys + "/d/status?dryRun=All", R"({"status":{"replicas":5}})", "application/merge-patch+json", 200},
-        {"POST", "/api/v1/namespaces/default/pods/p/eviction?dryRun=All", R"({"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"p"}})", "application/json", 201},
-        {"POST", "/api/v1/namespaces/default/pods/p/eviction", R"({"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"p"},"deleteOptions":{"dryRun":["All"]}})",
-         "application/json", 201},
+        {"POST", "/api/v1/namespaces/default/pods/p/eviction?dryRun=All",
+         R"({"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"p"}})", "application/json", 201},
+        {"POST", "/api/v1/namespaces/default/pods/p/eviction",
+         R"({"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"p"},"deleteOptions":{"dryRun":["All"]}})", "application/json",
+         201},
         {"DELETE", maps + "/a?dryRun=All", "", "application/json", 200},
         {"DELETE", maps + "/a", R"({"apiVersion":"v1","kind":"DeleteOptions","dryRun":["All"]})", "application/json", 200},
         {"DELETE", maps + "?dryRun=All", "", "application/json", 200},
@@ -279,7 +296,8 @@ TEST_CASE("patches that name no version never conflict, those that do are exact"
     for (int i = 0; i < 16; ++i)
       tasks.spawn("patcher", [](Cluster cl, int mine) -> Task<> {
         for (int n = 0; n < 5; ++n) {
-          auto done = co_await cl.admin->patch(configmaps, {"default", "a"}, api::PatchType::merge, fmt::format(R"({{"data":{{"k{}-{}":"1"}}}})", mine, n));
+          auto done = co_await cl.admin->patch(configmaps, {"default", "a"}, api::PatchType::merge,
+                                               fmt::format(R"({{"data":{{"k{}-{}":"1"}}}})", mine, n));
           CHECK(done);
         }
       }(c, i));
@@ -287,11 +305,13 @@ TEST_CASE("patches that name no version never conflict, those that do are exact"
     co_await tasks.stop();
     value v = parse(*co_await c.admin->get(configmaps, {"default", "a"}));
     CHECK(base::find_object(v, "data")->size() == 81);
-    auto stale = co_await c.admin->patch(configmaps, {"default", "a"}, api::PatchType::merge, R"({"metadata":{"resourceVersion":"1"},"data":{"b":"1"}})");
+    auto stale = co_await c.admin->patch(configmaps, {"default", "a"}, api::PatchType::merge,
+                                         R"({"metadata":{"resourceVersion":"1"},"data":{"b":"1"}})");
     REQUIRE(!stale);
     CHECK(base::is_conflict(stale.error()));
-    auto exact = co_await c.admin->patch(configmaps, {"default", "a"}, api::PatchType::merge,
-                                         R"({"metadata":{"resourceVersion":")" + text(v, "metadata.resourceVersion") + R"("},"data":{"b":"1"}})");
+    auto exact =
+        co_await c.admin->patch(configmaps, {"default", "a"}, api::PatchType::merge,
+                                R"({"metadata":{"resourceVersion":")" + text(v, "metadata.resourceVersion") + R"("},"data":{"b":"1"}})");
     CHECK(exact);
   });
 }

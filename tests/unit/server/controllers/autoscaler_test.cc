@@ -70,7 +70,8 @@ TEST_CASE("pods without figures speak against a change") {
   core::Pod p = *silent.pod;
   p.spec.containers[0].resources.reset();
   silent.pod = std::make_shared<const core::Pod>(p);
-  CHECK(evaluate_metric(share(50), spec(1, 10), 1, {silent}).failure == "failed to get cpu utilization: missing request for cpu in container c of Pod p");
+  CHECK(evaluate_metric(share(50), spec(1, 10), 1, {silent}).failure ==
+        "failed to get cpu utilization: missing request for cpu in container c of Pod p");
   scaling::MetricSpec external;
   external.type = "External";
   CHECK(!evaluate_metric(external, spec(1, 10), 1, {pod(1)}).failure.empty());

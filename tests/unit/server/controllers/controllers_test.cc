@@ -86,7 +86,8 @@ void with_controllers(Body body, server::ControllerOptions options = {}) {
   ready.status = "True";
   n.status.conditions.push_back(ready);
   client.put(n);
-  server::Controllers controllers(runtime, [&](const std::string&) { return std::shared_ptr<api::Client>(std::shared_ptr<void>(), &client); }, std::move(options));
+  server::Controllers controllers(
+      runtime, [&](const std::string&) { return std::shared_ptr<api::Client>(std::shared_ptr<void>(), &client); }, std::move(options));
   base::run_to_end(runtime, [](FakeClient& c, server::Controllers& k, Body& b) -> base::Task<> {
     k.start();
     co_await b(c);
@@ -102,7 +103,8 @@ TEST_CASE("a deployment becomes ready pods, rolls over, rolls back, and goes wit
     auto settled = [&](std::string image, int32_t replicas) {
       run_pods(c);
       auto now = c.find<apps::Deployment>("default", "web");
-      if (now->status.availableReplicas != replicas || now->status.updatedReplicas != replicas || now->status.replicas != replicas) return false;
+      if (now->status.availableReplicas != replicas || now->status.updatedReplicas != replicas || now->status.replicas != replicas)
+        return false;
       for (auto& p : c.all<core::Pod>())
         if (p.spec.containers[0].image != image) return false;
       return c.all<core::Pod>().size() == size_t(replicas);
@@ -139,7 +141,8 @@ TEST_CASE("a deployment becomes ready pods, rolls over, rolls back, and goes wit
       return c.all<apps::ReplicaSet>().empty() && c.all<core::Pod>().empty();
     });
     bool scaled = false;
-    for (auto& e : c.all<core::Event>()) scaled = scaled || (e.reason == "ScalingReplicaSet" && e.message.starts_with("Scaled up replica set web-"));
+    for (auto& e : c.all<core::Event>())
+      scaled = scaled || (e.reason == "ScalingReplicaSet" && e.message.starts_with("Scaled up replica set web-"));
     CHECK(scaled);
   });
 }
@@ -173,7 +176,9 @@ TEST_CASE("a replica set makes exactly as many pods as it should, though creatio
     auto stray = c.all<core::Pod>().front();
     stray.metadata.labels.clear();
     c.put(stray);
-    co_await eventually([&] { return c.all<core::Pod>().size() == 41 && c.find<core::Pod>("default", stray.metadata.name)->metadata.ownerReferences.empty(); });
+    co_await eventually([&] {
+      return c.all<core::Pod>().size() == 41 && c.find<core::Pod>("default", stray.metadata.name)->metadata.ownerReferences.empty();
+    });
   });
 }
 
@@ -221,7 +226,8 @@ TEST_CASE("services get endpoints of the pods they select") {
     CHECK(c.all<api::discovery::EndpointSlice>()[0].ports.at(0).port == 8080);
     co_await eventually([&] {
       auto now = c.find<core::Service>("default", "web");
-      return now->status.loadBalancer && now->status.loadBalancer->ingress.size() == 1 && now->status.loadBalancer->ingress[0].ip == "192.0.2.1";
+      return now->status.loadBalancer && now->status.loadBalancer->ingress.size() == 1 &&
+             now->status.loadBalancer->ingress[0].ip == "192.0.2.1";
     });
     c.erase<core::Service>("default", "web");
     co_await eventually([&] { return !c.find<core::Endpoints>("default", "web") && c.all<api::discovery::EndpointSlice>().empty(); });
@@ -244,7 +250,8 @@ TEST_CASE("endpoints kept by hand for a service without selector are mirrored in
     c.put(e);
     co_await eventually([&] {
       auto slices = c.all<api::discovery::EndpointSlice>();
-      return slices.size() == 1 && slices[0].endpoints.size() == 1 && slices[0].endpoints[0].addresses[0] == "192.0.2.7" && slices[0].ports[0].port == 5432;
+      return slices.size() == 1 && slices[0].endpoints.size() == 1 && slices[0].endpoints[0].addresses[0] == "192.0.2.7" &&
+             slices[0].ports[0].port == 5432;
     });
     c.erase<core::Endpoints>("default", "db");
     co_await eventually([&] { return c.all<api::discovery::EndpointSlice>().empty(); });
@@ -257,7 +264,8 @@ TEST_CASE("namespaces get their account and CA, and are emptied before they go")
   with_controllers(
       [](FakeClient& c) -> base::Task<> {
         c.put(ns("team"));
-        co_await eventually([&] { return c.find<core::ServiceAccount>("team", "default") && c.find<core::ConfigMap>("team", "kube-root-ca.crt"); });
+        co_await eventually(
+            [&] { return c.find<core::ServiceAccount>("team", "default") && c.find<core::ConfigMap>("team", "kube-root-ca.crt"); });
         CHECK(c.find<core::ConfigMap>("team", "kube-root-ca.crt")->data["ca.crt"] == "PEM");
         auto edited = *c.find<core::ConfigMap>("team", "kube-root-ca.crt");
         edited.data.clear();
@@ -390,7 +398,8 @@ TEST_CASE("objects that own each other in a circle all go when one is deleted in
     ring[0].metadata.deletionTimestamp = base::now_rfc3339();
     c.put(ring[0]);
     co_await eventually([&] {
-      return !c.find<core::ConfigMap>("default", "a") && !c.find<core::ConfigMap>("default", "b") && !c.find<core::ConfigMap>("default", "c");
+      return !c.find<core::ConfigMap>("default", "a") && !c.find<core::ConfigMap>("default", "b") &&
+             !c.find<core::ConfigMap>("default", "c");
     });
   });
 }
@@ -441,7 +450,8 @@ TEST_CASE("jobs, cron jobs, daemons and stateful pods run") {
     cron.spec.schedule = "* * * * *";
     cron.spec.jobTemplate.spec = j.spec;
     c.put(cron);
-    co_await eventually([&] { return c.all<batch::Job>().size() == 2 && !c.find<batch::CronJob>("default", "tick")->status.lastScheduleTime.empty(); });
+    co_await eventually(
+        [&] { return c.all<batch::Job>().size() == 2 && !c.find<batch::CronJob>("default", "tick")->status.lastScheduleTime.empty(); });
 
     apps::DaemonSet ds;
     ds.metadata.name = "agent";

@@ -83,7 +83,8 @@ struct World {
   }
   bool settled() const {
     const auto* c = find_condition(d.status.conditions, "Progressing");
-    return c && c->reason == "NewReplicaSetAvailable" && d.status.updatedReplicas == d.spec.replicas && d.status.replicas == d.spec.replicas;
+    return c && c->reason == "NewReplicaSetAvailable" && d.status.updatedReplicas == d.spec.replicas &&
+           d.status.replicas == d.spec.replicas;
   }
   void settle() {
     for (int i = 0; i < 100 && !settled(); ++i) {
@@ -133,7 +134,8 @@ TEST_CASE("a rolling update never has too few available nor too many pods, whate
     std::string surge, unavailable;
     int pace;
   };
-  for (auto& c : std::vector<Case>{{10, "25%", "25%", 1}, {10, "0", "1", 3}, {1, "1", "0", 1}, {3, "100%", "0", 2}, {4, "0", "100%", 1}, {7, "1", "2", 2}}) {
+  for (auto& c : std::vector<Case>{
+           {10, "25%", "25%", 1}, {10, "0", "1", 3}, {1, "1", "0", 1}, {3, "100%", "0", 2}, {4, "0", "100%", 1}, {7, "1", "2", 2}}) {
     CAPTURE(c.replicas, c.surge, c.unavailable, c.pace);
     World w{deployment(c.replicas), {}};
     auto& r = w.d.spec.strategy.ensure().rollingUpdate.ensure();

@@ -59,7 +59,8 @@ core::Service service() {
 }  // namespace
 
 TEST_CASE("surplus pods go in the order unassigned, pending, not ready, crowded, young") {
-  core::Pod unassigned = pod("unassigned"), pending = pod("pending"), broken = pod("broken", false), young = pod("young"), cheap = pod("cheap");
+  core::Pod unassigned = pod("unassigned"), pending = pod("pending"), broken = pod("broken", false), young = pod("young"),
+            cheap = pod("cheap");
   unassigned.spec.nodeName.clear();
   pending.status.phase = "Pending";
   young.metadata.creationTimestamp = base::rfc3339(now);
@@ -295,7 +296,8 @@ TEST_CASE("a job's rules say what a failed pod means") {
   CHECK_FALSE(plan.status.failed);
   CHECK(judge_failure(j, failed_pod(pod("p"), 2)).action == FailureAction::count);
   plan = plan_job(j, {ptr(failed_pod(pod("p"), 42))}, now);
-  CHECK(find_condition(plan.status.conditions, "Failed")->message == "Container main for pod default/p failed with exit code 42 matching FailJob rule at index 1");
+  CHECK(find_condition(plan.status.conditions, "Failed")->message ==
+        "Container main for pod default/p failed with exit code 42 matching FailJob rule at index 1");
   CHECK(plan.create.empty());
 }
 
@@ -449,7 +451,8 @@ TEST_CASE("cron schedules") {
     REQUIRE(s);
     CHECK(base::rfc3339(*s->next(*base::parse_rfc3339(c.from))) == c.next);
   }
-  for (const char* bad : {"", "* * * *", "60 * * * *", "* * * * mon-", "a * * * *", "*/0 * * * *", "5-1 * * * *"}) CHECK_FALSE(CronSchedule::parse(bad));
+  for (const char* bad : {"", "* * * *", "60 * * * *", "* * * * mon-", "a * * * *", "*/0 * * * *", "5-1 * * * *"})
+    CHECK_FALSE(CronSchedule::parse(bad));
   CHECK_FALSE(CronSchedule::parse("0 0 30 2 *")->next(now));
 }
 
@@ -460,13 +463,18 @@ TEST_CASE("cron schedules follow the clock of their zone") {
     for (int i = bytes - 1; i >= 0; --i) out += char(n >> (8 * i));
     return out;
   };
-  auto at = [](const char* t) { return uint64_t(std::chrono::duration_cast<std::chrono::seconds>(base::parse_rfc3339(t)->time_since_epoch()).count()); };
+  auto at = [](const char* t) {
+    return uint64_t(std::chrono::duration_cast<std::chrono::seconds>(base::parse_rfc3339(t)->time_since_epoch()).count());
+  };
   std::string counts = big(0, 4) + big(0, 4) + big(0, 4) + big(2, 4) + big(2, 4) + big(0, 4), head = "TZif2" + std::string(15, '\0');
   std::string body = std::string("\1\0", 2) + big(3600, 4) + "\0\0"s + big(7200, 4) + "\1\0"s;
-  std::string file = head + counts + big(0, 8) + body + head + counts + big(at("2026-03-29T01:00:00Z"), 8) + big(at("2026-10-25T01:00:00Z"), 8) + body;
+  std::string file =
+      head + counts + big(0, 8) + body + head + counts + big(at("2026-03-29T01:00:00Z"), 8) + big(at("2026-10-25T01:00:00Z"), 8) + body;
   auto zone = TimeZone::parse(file);
   REQUIRE(zone);
-  auto next = [&](const char* schedule, const char* from) { return base::rfc3339(*CronSchedule::parse(schedule)->next(*base::parse_rfc3339(from), *zone)); };
+  auto next = [&](const char* schedule, const char* from) {
+    return base::rfc3339(*CronSchedule::parse(schedule)->next(*base::parse_rfc3339(from), *zone));
+  };
   CHECK(next("0 9 * * *", "2026-01-01T00:00:00Z") == "2026-01-01T08:00:00Z");
   CHECK(next("0 9 * * *", "2026-07-01T07:30:00Z") == "2026-07-02T07:00:00Z");
   CHECK(next("0 9 * * *", "2026-03-28T08:00:00Z") == "2026-03-29T07:00:00Z");
@@ -509,8 +517,9 @@ TEST_CASE("a revision holds the template as Kubernetes writes it") {
   c.name = "app";
   c.image = "v1";
   t.spec.restartPolicy = "Always";
-  CHECK(revision_data(t) ==
-        R"({"spec":{"template":{"$patch":"replace","metadata":{"labels":{"a":"2","b":"1"}},"spec":{"containers":[{"image":"v1","name":"app","resources":{}}],"restartPolicy":"Always"}}}})");
+  CHECK(
+      revision_data(t) ==
+      R"({"spec":{"template":{"$patch":"replace","metadata":{"labels":{"a":"2","b":"1"}},"spec":{"containers":[{"image":"v1","name":"app","resources":{}}],"restartPolicy":"Always"}}}})");
   apps::ControllerRevision r;
   r.data.text = revision_data(t);
   CHECK(revision_data(*template_of(r)) == r.data.text);

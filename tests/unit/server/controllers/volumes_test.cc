@@ -48,7 +48,8 @@ void with_controllers(Body body) {
   base::Runtime runtime(2);
   FakeClient client;
   client.put(node("n1"));
-  server::Controllers controllers(runtime, [&](const std::string&) { return std::shared_ptr<api::Client>(std::shared_ptr<void>(), &client); }, {});
+  server::Controllers controllers(runtime,
+                                  [&](const std::string&) { return std::shared_ptr<api::Client>(std::shared_ptr<void>(), &client); }, {});
   base::run_to_end(runtime, [](FakeClient& c, server::Controllers& k, Body& b) -> base::Task<> {
     k.start();
     co_await b(c);
@@ -106,7 +107,8 @@ TEST_CASE("claims get the volume that suits them, one each, and volumes outlive 
 TEST_CASE("a claim of class local-path becomes a directory of the node its pod was given") {
   with_controllers([](FakeClient& c) -> base::Task<> {
     co_await eventually([&] { return c.find<api::storage::StorageClass>("", "local-path").has_value(); });
-    CHECK(c.find<api::storage::StorageClass>("", "local-path")->metadata.annotations["storageclass.kubernetes.io/is-default-class"] == "true");
+    CHECK(c.find<api::storage::StorageClass>("", "local-path")->metadata.annotations["storageclass.kubernetes.io/is-default-class"] ==
+          "true");
     c.put(claim("data", "1Gi", "local-path"));
     co_await eventually([&] {
       for (auto& e : c.all<core::Event>())
@@ -145,7 +147,8 @@ TEST_CASE("a claim of class local-path becomes a directory of the node its pod w
     co_await eventually([&] { return !c.find<Claim>("default", "data"); });
     co_await eventually([&] {
       auto left = c.find<Volume>("", name);
-      return left && !left->metadata.deletionTimestamp.empty() && left->metadata.finalizers == std::vector<std::string>{"appliance.dev/local-path"};
+      return left && !left->metadata.deletionTimestamp.empty() &&
+             left->metadata.finalizers == std::vector<std::string>{"appliance.dev/local-path"};
     });
     // A node that has gone for good is not waited for.
     c.erase<core::Node>("", "n1");
@@ -170,6 +173,7 @@ TEST_CASE("a replication controller keeps its pods") {
     auto now = *c.find<core::ReplicationController>("default", "web");
     now.spec.replicas = 0;
     c.put(now);
-    co_await eventually([&] { return c.all<core::Pod>().empty() && c.find<core::ReplicationController>("default", "web")->status.replicas == 0; });
+    co_await eventually(
+        [&] { return c.all<core::Pod>().empty() && c.find<core::ReplicationController>("default", "web")->status.replicas == 0; });
   });
 }

@@ -50,7 +50,8 @@ TEST_CASE("pods are bound as they come, and wait for a node when none fits") {
     c.put(pod("big", "2"));
     co_await eventually([&] { return !c.find<core::Pod>("default", "big")->status.conditions.empty(); });
     CHECK(c.find<core::Pod>("default", "big")->status.conditions.at(0).message ==
-          "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.");
+          "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming "
+          "pod.");
     c.put(node("n2"));
     co_await eventually([&] { return c.find<core::Pod>("default", "big")->spec.nodeName == "n2"; });
     for (int i = 0; i < 20; ++i) c.put(pod("p" + std::to_string(i), "10m"));

@@ -72,7 +72,8 @@ std::shared_ptr<const T> ptr(T v) {
 TEST_CASE("the smallest volume that suits a claim is taken, and one reserved for it before all others") {
   Claim c = claim("a", 10);
   CHECK(best(c, {volume("big", 100), volume("fit", 10), volume("small", 9)}) == "fit");
-  Volume other_class = volume("x", 10), other_mode = volume("y", 10), taken = volume("z", 10), deleted = volume("d", 10), busy = volume("b", 10);
+  Volume other_class = volume("x", 10), other_mode = volume("y", 10), taken = volume("z", 10), deleted = volume("d", 10),
+         busy = volume("b", 10);
   other_class.storage_class = "other";
   other_mode.mode = "Block";
   taken.claimed = true, taken.claim_ns = "default", taken.claim_name = "b";
@@ -154,7 +155,8 @@ TEST_CASE("what is provisioned comes to any node, and stays where it was begun")
   holder.uid = "holder";
   holder.node_name = "n1";
   cluster.add_pod(ptr(holder));
-  CHECK(volume_needs(known, cluster, p).refusal == "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode");
+  CHECK(volume_needs(known, cluster, p).refusal ==
+        "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode");
   c.deleting = true;
   known.claims["default/a"] = ptr(c);
   CHECK(volume_needs(known, cluster, p).refusal == "persistentvolumeclaim \"a\" is being deleted");

@@ -17,8 +17,11 @@ void with_controllers(std::function<Task<>(Cluster)> f) {
   with_cluster([f](Cluster c) -> Task<> {
     server::ControllerOptions options;
     options.root_ca_pem = c.api.ca_pem();
-    options.secret_token = [&](const std::string& ns, const std::string& account, const std::string& uid, const std::string& secret) { return c.api.secret_token(ns, account, uid, secret); };
-    server::Controllers controllers(c.runtime, [&](std::string account) { return c.api.controller_client(std::move(account)); }, std::move(options));
+    options.secret_token = [&](const std::string& ns, const std::string& account, const std::string& uid, const std::string& secret) {
+      return c.api.secret_token(ns, account, uid, secret);
+    };
+    server::Controllers controllers(
+        c.runtime, [&](std::string account) { return c.api.controller_client(std::move(account)); }, std::move(options));
     controllers.start();
     co_await f(c);
     co_await controllers.stop();
@@ -57,8 +60,9 @@ TEST_CASE("a Secret for a ServiceAccount's token is filled, and goes with the ac
     CHECK(filled.data["namespace"] == "default");
     CHECK(filled.data["ca.crt"] == c.api.ca_pem());
     CHECK(filled.metadata.annotations["kubernetes.io/service-account.uid"] != "");
-    auto review = co_await c.admin->create({"authentication.k8s.io", "v1", "tokenreviews"}, {},
-                                           R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{"token":")" + filled.data["token"] + "\"}}");
+    auto review = co_await c.admin->create(
+        {"authentication.k8s.io", "v1", "tokenreviews"}, {},
+        R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{"token":")" + filled.data["token"] + "\"}}");
     REQUIRE(review);
     CHECK(text(parse(*review), "status.user.username") == "system:serviceaccount:default:robot");
     CHECK((co_await api::remove<core::ServiceAccount>(*c.admin, {"default", "robot"})));
@@ -73,7 +77,9 @@ TEST_CASE("tokens go when they expire, others stay") {
     CHECK((co_await c.admin->create(secrets, {"kube-system", ""}, base::to_text(server::limited_token_secret(soon, now + 1s, "")))));
     CHECK((co_await c.admin->create(secrets, {"kube-system", ""}, base::to_text(server::limited_token_secret(later, now + 1h, "")))));
     CHECK((co_await c.admin->create(secrets, {"kube-system", ""}, base::to_text(server::limited_token_secret(never, std::nullopt, "")))));
-    CHECK((co_await c.admin->create(secrets, {"kube-system", ""}, R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"bootstrap-token-aaaaaa"},"type":"bootstrap.kubernetes.io/token","stringData":{"expiration":"2020-01-01T00:00:00Z"}})")));
+    CHECK((co_await c.admin->create(
+        secrets, {"kube-system", ""},
+        R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"bootstrap-token-aaaaaa"},"type":"bootstrap.kubernetes.io/token","stringData":{"expiration":"2020-01-01T00:00:00Z"}})")));
     auto there = [&](std::string name) -> Task<bool> { co_return (co_await c.admin->get(secrets, {"kube-system", name})).has_value(); };
     co_await until([&]() -> Task<bool> { co_return !(co_await there("bootstrap-token-aaaaaa")); });
     co_await until([&]() -> Task<bool> { co_return !(co_await there("join-token-" + soon.substr(0, 6))); });

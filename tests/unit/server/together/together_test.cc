@@ -108,13 +108,16 @@ void with_world(std::function<Task<>(World&)> body) {
     server::ControllerOptions options;
     options.root_ca_pem = c.api.ca_pem();
     auto scheduler_client = c.api.client(server::UserInfo::component("system:kube-scheduler"));
-    server::Controllers controllers(c.runtime, [&](std::string account) { return c.api.controller_client(std::move(account)); }, std::move(options));
+    server::Controllers controllers(
+        c.runtime, [&](std::string account) { return c.api.controller_client(std::move(account)); }, std::move(options));
     server::Scheduler scheduler(c.runtime, *scheduler_client);
     controllers.start();
     scheduler.start();
     co_await w.create(node("n1"));
     co_await w.create(node("n2"));
-    co_await w.until("there is an account for pods", [&]() -> Task<bool> { co_return (co_await api::get<core::ServiceAccount>(*w.client, {"default", "default"})).has_value(); });
+    co_await w.until("there is an account for pods", [&]() -> Task<bool> {
+      co_return (co_await api::get<core::ServiceAccount>(*w.client, {"default", "default"})).has_value();
+    });
     co_await body(w);
     co_await scheduler.stop();
     co_await controllers.stop();
@@ -135,7 +138,9 @@ TEST_CASE("a deployment rolls out, changes, rolls back and is collected") {
     auto settled = [&]() -> Task<bool> {
       auto now = co_await w.get<apps::Deployment>("web");
       if (now.status.observedGeneration != now.metadata.generation) co_return false;
-      if (now.status.availableReplicas != now.spec.replicas || now.status.updatedReplicas != now.spec.replicas || now.status.replicas != now.spec.replicas) co_return false;
+      if (now.status.availableReplicas != now.spec.replicas || now.status.updatedReplicas != now.spec.replicas ||
+          now.status.replicas != now.spec.replicas)
+        co_return false;
       auto pods = co_await w.all<core::Pod>();
       for (auto& p : pods)
         if (p.spec.containers[0].image != image) co_return false;
@@ -249,7 +254,8 @@ TEST_CASE("a hundred pods are bound and running within moments") {
       REQUIRE(base::Clock::now() - begin < 10s);
       co_await base::sleep_for(2ms);
     }
-    WARN("100 pods created and bound in " << std::chrono::duration_cast<std::chrono::milliseconds>(base::Clock::now() - begin).count() << " ms");
+    WARN("100 pods created and bound in " << std::chrono::duration_cast<std::chrono::milliseconds>(base::Clock::now() - begin).count()
+                                          << " ms");
     co_await base::sleep_for(200ms);
     auto pods = co_await w.all<core::Pod>();
     CHECK(pods.size() == 100);
