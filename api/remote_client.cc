@@ -10,15 +10,6 @@ namespace {
 using base::http::ClientRequest;
 using base::http::ClientResponse;
 
-std::string path_of(const Resource& r, const ObjectKey& key, std::string_view subresource) {
-  std::string path = r.group.empty() ? "/api/" + r.version : "/apis/" + r.group + "/" + r.version;
-  if (!key.ns.empty()) path += "/namespaces/" + base::percent_encode(key.ns);
-  path += "/" + r.resource;
-  if (!key.name.empty()) path += "/" + base::percent_encode(key.name);
-  if (!subresource.empty()) path += "/" + std::string(subresource);
-  return path;
-}
-
 void add_query(std::string& path, std::string_view name, std::string_view value) {
   if (value.empty()) return;
   path += path.find('?') == std::string::npos ? '?' : '&';
@@ -218,6 +209,15 @@ class RemoteClient final : public Client {
 };
 
 }  // namespace
+
+std::string path_of(const Resource& r, const ObjectKey& key, std::string_view subresource) {
+  std::string path = r.group.empty() ? "/api/" + r.version : "/apis/" + r.group + "/" + r.version;
+  if (!key.ns.empty()) path += "/namespaces/" + base::percent_encode(key.ns);
+  path += "/" + r.resource;
+  if (!key.name.empty()) path += "/" + base::percent_encode(key.name);
+  if (!subresource.empty()) path += "/" + std::string(subresource);
+  return path;
+}
 
 std::shared_ptr<Client> make_remote_client(std::shared_ptr<base::http::Client> http, std::string server, std::string bearer_token) {
   return std::make_shared<RemoteClient>(std::move(http), std::move(server), std::move(bearer_token));

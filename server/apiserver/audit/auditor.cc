@@ -1,5 +1,7 @@
 #include "server/apiserver/audit/auditor.h"
 
+#include <algorithm>
+
 #include "base/files.h"
 #include "base/json.h"
 
@@ -29,6 +31,8 @@ Result<std::unique_ptr<Auditor>> make_auditor(const AuditOptions& options) {
   return std::make_unique<Auditor>(std::move(policy), std::move(log));
 }
 
+namespace {
+
 std::string without_managed_fields(std::string_view text) {
   auto v = base::parse_json(text, 256);
   if (!v || !v->is_object()) return std::string(text);
@@ -40,6 +44,27 @@ std::string without_managed_fields(std::string_view text) {
   if (auto* items = v->get_object().if_contains("items"); items && items->is_array())
     for (auto& item : items->get_array()) strip(item);
   return base::to_text(*v);
+}
+
+// The text of a member right behind others without escapes.
+std::string_view member(std::string_view text, std::string_view name) {
+  size_t at = text.find(name);
+  if (at == text.npos) return {};
+  text.remove_prefix(at + name.size());
+  return text.substr(0, text.find('"'));
+}
+
+}  // namespace
+
+std::string kept_text(const Decision& decision, std::string text) {
+  if (text.size() > most_object) return {};
+  return decision.omit_managed_fields ? without_managed_fields(text) : text;
+}
+
+Named named_in(std::string_view object) {
+  std::string_view head = object.substr(0, 1024);
+  head.remove_prefix(std::min(head.find("\"metadata\":{"), head.size()));
+  return {member(head, "\"name\":\""), member(head, "\"uid\":\"")};
 }
 
 }  // namespace server::audit

@@ -46,7 +46,15 @@ struct AuditOptions {
 // Null when it is off. Starts the log.
 Result<std::unique_ptr<Auditor>> make_auditor(const AuditOptions& options);
 
-// Takes metadata.managedFields out of an object, or of each item of a list.
-std::string without_managed_fields(std::string_view object);
+// What an event holds of a body, JSON: nothing of one over most_object bytes, and no metadata.managedFields (of a list: of its items) where the policy
+// leaves them out.
+inline constexpr size_t most_object = 1u << 20;
+std::string kept_text(const Decision& decision, std::string text);
+
+// Name and uid in the bytes of a stored object.
+struct Named {
+  std::string_view name, uid;
+};
+Named named_in(std::string_view object);
 
 }  // namespace server::audit

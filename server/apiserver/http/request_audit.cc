@@ -6,24 +6,9 @@
 namespace server {
 namespace {
 
-constexpr size_t kMostObject = 1u << 20;  // of a body in the log; larger ones are left out
-
 audit::Subject subject_of(const Exchange& x) {
   const RequestInfo& i = x.info;
   return {*x.user, i.verb, i.is_resource, i.group, i.resource, i.subresource, i.ns, i.name, i.path};
-}
-
-void keep(const Exchange& x, std::string& into, std::string text) {
-  if (text.size() > kMostObject) return;
-  into = x.audit->decision.omit_managed_fields ? audit::without_managed_fields(text) : std::move(text);
-}
-
-// The text of a member right behind others without escapes, in stored bytes.
-std::string_view member(std::string_view text, std::string_view name) {
-  size_t at = text.find(name);
-  if (at == text.npos) return {};
-  text.remove_prefix(at + name.size());
-  return text.substr(0, text.find('"'));
 }
 
 }  // namespace
@@ -84,27 +69,26 @@ void audit_request_body(Exchange& x, const Body& body) {
   Result<base::json::value> v = body.form == Body::Form::protobuf || api::has_protobuf_envelope(body.text) ? api::from_protobuf(body.text)
                                 : body.form == Body::Form::yaml                                            ? api::parse_yaml(body.text)
                                                                 : base::parse_json(body.text, 256);
-  if (v) keep(x, x.audit->request_object, base::to_text(*v));
+  if (v) x.audit->request_object = audit::kept_text(x.audit->decision, base::to_text(*v));
 }
 
 void audit_response(Exchange& x, std::span<const std::string_view> json) {
   if (!x.audit || !x.audit->keeps_response()) return;
   size_t size = 0;
   for (std::string_view part : json) size += part.size();
-  if (size > kMostObject) return;
+  if (size > audit::most_object) return;
   std::string text;
   text.reserve(size);
   for (std::string_view part : json) text += part;
-  keep(x, x.audit->response_object, std::move(text));
+  x.audit->response_object = audit::kept_text(x.audit->decision, std::move(text));
 }
 
 void audit_reply(Exchange& x, const Reply& reply) {
   if (!x.audit) return;
   if (x.info.name.empty() && x.info.verb == "create" && reply.resource) {
-    std::string_view head = std::string_view(*reply.body).substr(0, 1024);
-    head.remove_prefix(std::min(head.find("\"metadata\":{"), head.size()));
-    x.audit->name = member(head, "\"name\":\"");
-    x.audit->uid = member(head, "\"uid\":\"");
+    const audit::Named made = audit::named_in(*reply.body);
+    x.audit->name = made.name;
+    x.audit->uid = made.uid;
   }
   std::string_view parts[] = {*reply.body};
   audit_response(x, parts);

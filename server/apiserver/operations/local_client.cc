@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "api/remote_client.h"
 #include "server/apiserver/auth/access.h"
 
 namespace server {
@@ -165,13 +166,9 @@ class LocalClient final : public api::Client {
   }
 
   void write_event(audit::Event& e, const audit::Decision& decision, const Write& w, const Call& call, const Result<Reply>& reply) const {
-    const std::string id = base::uuid4(), place = w.key.ns.empty() ? "" : "/namespaces/" + w.key.ns;
-    const std::string version =
-        w.resource.group.empty() ? "/api/" + w.resource.version : "/apis/" + w.resource.group + "/" + w.resource.version;
-    const std::string uri = version + place + "/" + w.resource.resource + (w.key.name.empty() ? "" : "/" + w.key.name) +
-                            (w.options.subresource.empty() ? "" : "/" + w.options.subresource);
-    auto text = [&](const std::string& object) { return decision.omit_managed_fields ? audit::without_managed_fields(object) : object; };
-    std::string request = text(w.body.text), response;
+    const std::string id = base::uuid4(), uri = api::path_of(w.resource, w.key, w.options.subresource);
+    const std::string request = audit::kept_text(decision, w.body.text);
+    std::string response;
     e.id = id;
     e.uri = uri;
     e.verb = w.verb;
@@ -193,8 +190,13 @@ class LocalClient final : public api::Client {
     if (!reply) {
       e.reason = reply.error().reason;
       e.message = reply.error().message;
-    } else if (decision.level == audit::Level::request_response) {
-      response = text(*reply->body);
+    } else {
+      if (w.key.name.empty() && reply->resource) {
+        const audit::Named made = audit::named_in(*reply->body);
+        e.name = made.name;
+        e.uid = made.uid;
+      }
+      if (decision.level == audit::Level::request_response) response = audit::kept_text(decision, *reply->body);
       e.response_object = response;
     }
     auditor_->write(e);

@@ -167,6 +167,7 @@ TEST_CASE("the audit log tells who did what, and secrets only as the policy says
         auto inside = c.api.controller_client("namespace-controller");
         CHECK_FALSE((co_await inside->create(api::Resource{"", "v1", "configmaps"}, {"default", {}}, configmap("b"))));
         CHECK((co_await inside->remove(api::Resource{"", "v1", "configmaps"}, {"default", "a"})));
+    CHECK((co_await c.admin->create(api::Resource{"", "v1", "configmaps"}, {"default", {}}, configmap("by-the-server"))));
         auto metrics = (co_await root.get("/metrics")).body;
         CHECK(metrics.find("apiserver_audit_event_total ") != std::string::npos);
       },
@@ -219,6 +220,9 @@ TEST_CASE("the audit log tells who did what, and secrets only as the policy says
   CHECK(base::get_int(by_controller("delete"), "responseStatus.code") == 200);
   CHECK(text(by_controller("delete"), "requestURI") == "/api/v1/namespaces/default/configmaps/a");
   CHECK(text(by_controller("delete"), "userAgent") == "kube-controller-manager");
+  value named = find([](const value& v) { return text(v, "objectRef.name") == "by-the-server"; });
+  CHECK(text(named, "objectRef.uid").size() == 36);
+  CHECK_FALSE(base::find(named, "responseObject.metadata.managedFields"));
   (void)base::remove_all(folder);
 }
 
